@@ -1,0 +1,291 @@
+"""Every option of the project, once: default, unit, help and validation.
+
+The command line makes one flag of each field here and a preset in ``flags/``
+sets some of them; nothing else defines an option. Neither TensorFlow nor absl
+is imported, so that ``--help`` answers at once and a notebook can build a
+configuration without touching ``sys.argv``.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from ptb_lm.errors import UserError
+
+
+def option(
+    default: Any,
+    help_text: str,
+    *,
+    minimum: float | None = None,
+    above: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] | None = None,
+    defines_run: bool = True,
+) -> Any:
+    """Declares one option as a dataclass field.
+
+    Args:
+      default: value when nobody says otherwise; its type is the option's type.
+      help_text: one sentence for ``--help``, with the unit.
+      minimum: smallest value allowed.
+      above: the value must be greater than this.
+      maximum: largest value allowed.
+      choices: the only strings allowed.
+      defines_run: whether a run resumed with another value would be another run.
+
+    Returns:
+      A dataclass field that carries these as metadata.
+    """
+    metadata = {
+        "help": help_text,
+        "minimum": minimum,
+        "above": above,
+        "maximum": maximum,
+        "choices": choices,
+        "defines_run": defines_run,
+    }
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+class _Validated:
+    """Checks every field against its metadata when an instance is made."""
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            problem = _problem(value, field.metadata)
+            if problem:
+                raise UserError(f"--{field.name}={value}: {problem}")
+
+
+def _problem(value: Any, rule: dict[str, Any]) -> str | None:
+    """Says what is wrong with a value, or None."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "must be a finite number"
+    if rule["choices"] is not None and value not in rule["choices"]:
+        return "must be one of " + ", ".join(rule["choices"])
+    if rule["minimum"] is not None and value < rule["minimum"]:
+        return f"must be at least {rule['minimum']}"
+    if rule["above"] is not None and value <= rule["above"]:
+        return f"must be greater than {rule['above']}"
+    if rule["maximum"] is not None and value > rule["maximum"]:
+        return f"must be at most {rule['maximum']}"
+    return None
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig(_Validated):
+    """What to do, and in which folder."""
+
+    mode: str = option(
+        "train",
+        "What to do: train (and evaluate), evaluate a trained run, or report"
+        " (the results table of the runs in a folder).",
+        choices=("train", "evaluate", "report"),
+        defines_run=False,
+    )
+    model: str = option(
+        "small", "Preset: loads flags/NAME.flags; flags typed by you win over it."
+    )
+    save_path: str = option(
+        "",
+        "Folder of the run. Starting again on the same folder resumes it."
+        " Empty: runs/MODEL-CORPUS.",
+        defines_run=False,
+    )
+    save_every_steps: int = option(
+        500,
+        "Training steps between checkpoints; one is also written after every"
+        " epoch. 0: only then.",
+        minimum=0,
+        defines_run=False,
+    )
+    log_every_steps: int = option(
+        100,
+        "Training steps between points of the TensorBoard curves.",
+        minimum=1,
+        defines_run=False,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig(_Validated):
+    """Where the text comes from and how it becomes tokens."""
+
+    data_path: str = option(
+        "",
+        "Corpus: a folder with ptb.{train,valid,test}.txt or"
+        " {train,valid,test}.txt; one text file, split 90/5/5 by lines; 'ptb', to"
+        " download the Penn Treebank once. Empty: the built-in corpus.",
+    )
+    max_vocab_size: int = option(
+        0,
+        "Words kept, the most frequent of the training text; rarer ones become"
+        " <unk>. 0: all words.",
+        minimum=0,
+    )
+    ptb_url: str = option(
+        "http://www.fit.vutbr.cz/~imikolov/rnnlm/simple-examples.tgz",
+        "Address of simple-examples.tgz for --data_path=ptb.",
+        defines_run=False,
+    )
+    cache_dir: str = option(
+        "",
+        "Folder for the downloaded corpus. Empty: $PTB_LM_CACHE, else ~/.cache/ptb_lm.",
+        defines_run=False,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig(_Validated):
+    """Shape and initialization of the network."""
+
+    hidden_size: int = option(
+        200, "Units of each LSTM layer and width of the embedding.", minimum=1
+    )
+    num_layers: int = option(2, "Number of stacked LSTM layers.", minimum=1)
+    keep_prob: float = option(
+        1.0,
+        "Probability that dropout keeps a unit, in the embedding and in the output"
+        " of every layer.",
+        above=0.0,
+        maximum=1.0,
+    )
+    init_scale: float = option(
+        0.1,
+        "Weights start uniform in [-init_scale, init_scale]; LSTM biases at zero.",
+        minimum=0.0,
+    )
+    tied: bool = option(
+        False, "Use the embedding as the softmax weights (Press and Wolf, 2017)."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingConfig(_Validated):
+    """Batches, loss, optimizer and schedule."""
+
+    batch_size: int = option(20, "Streams of text read in parallel.", minimum=1)
+    num_steps: int = option(
+        20, "Time steps of backpropagation through time, in tokens.", minimum=1
+    )
+    optimizer: str = option(
+        "sgd",
+        "Update rule: sgd, momentum (0.9) or adam.",
+        choices=("sgd", "momentum", "adam"),
+    )
+    learning_rate: float = option(1.0, "Initial learning rate.", above=0.0)
+    lr_decay: float = option(
+        0.5,
+        "Factor on the learning rate for every epoch after max_epoch.",
+        above=0.0,
+        maximum=1.0,
+    )
+    max_epoch: int = option(
+        4, "Epochs trained with the initial learning rate.", minimum=0
+    )
+    max_max_epoch: int = option(13, "Epochs trained in all.", minimum=1)
+    max_grad_norm: float = option(
+        5.0, "Gradients are scaled down to this global norm, at most.", above=0.0
+    )
+    early_stopping: int = option(
+        0,
+        "Stop after this many epochs without a better valid perplexity. 0: never.",
+        minimum=0,
+    )
+    init_from: str = option(
+        "", "Run folder whose best weights are the starting point. Empty: none."
+    )
+    seed: int = option(
+        1,
+        "Seed of the initial weights and of dropout.",
+        minimum=0,
+        maximum=2**31 - 1,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig(_Validated):
+    """What --mode=evaluate scores, and how tokens are counted."""
+
+    split: str = option(
+        "test",
+        "Part of the corpus to evaluate: train, valid or test.",
+        choices=("train", "valid", "test"),
+        defines_run=False,
+    )
+    text_file: str = option(
+        "",
+        "Text file to evaluate instead of a part of the corpus, one sentence a line.",
+        defines_run=False,
+    )
+    weights: str = option(
+        "best",
+        "Weights to evaluate: best (lowest valid perplexity) or last.",
+        choices=("best", "last"),
+        defines_run=False,
+    )
+    counting: str = option(
+        "exact",
+        "exact: every predictable token, one stream. tutorial: streams of"
+        " batch_size, the tail that fills no window dropped.",
+        choices=("exact", "tutorial"),
+        defines_run=False,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The complete configuration of one command."""
+
+    run: RunConfig = dataclasses.field(default_factory=RunConfig)
+    data: DataConfig = dataclasses.field(default_factory=DataConfig)
+    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
+    training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
+
+    @classmethod
+    def from_values(cls, values: dict[str, Any]) -> "Config":
+        """Builds a configuration from a flat mapping of option names to values.
+
+        Args:
+          values: any subset of the options; the others keep their defaults.
+
+        Raises:
+          UserError: a value breaks its option's rule.
+        """
+        groups = {}
+        for group in dataclasses.fields(cls):
+            group_class = group.default_factory
+            names = {field.name for field in dataclasses.fields(group_class)}
+            groups[group.name] = group_class(
+                **{name: values[name] for name in names & values.keys()}
+            )
+        return cls(**groups)
+
+    def values(self) -> dict[str, Any]:
+        """Flat mapping of every option's name to its value."""
+        return {field.name: getattr(group, field.name) for group, field in _walk(self)}
+
+    def run_values(self) -> dict[str, Any]:
+        """Only the options that make a run what it is."""
+        return {
+            field.name: getattr(group, field.name)
+            for group, field in _walk(self)
+            if field.metadata["defines_run"]
+        }
+
+
+def _walk(config: Config) -> Iterator[tuple[Any, dataclasses.Field]]:
+    for group in dataclasses.fields(config):
+        group_value = getattr(config, group.name)
+        for field in dataclasses.fields(group_value):
+            yield group_value, field
+
+
+def option_groups() -> list[tuple[str, list[dataclasses.Field]]]:
+    """The options by group, in the order of ``--help``: (heading, fields)."""
+    groups = [group.default_factory for group in dataclasses.fields(Config)]
+    return [(group.__doc__, list(dataclasses.fields(group))) for group in groups]

@@ -1,0 +1,78 @@
+"""One scoring loop, shared by every way of evaluating a text."""
+
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from ptb_lm.input_pipeline import count_windows, rows_of
+from ptb_lm.metrics import Score
+from ptb_lm.model import LanguageModel
+
+CHUNK_TOKENS = 2048  # tokens per call: long enough to hide the call's own cost
+
+
+class Evaluator:
+    """Scores texts with a model's present weights.
+
+    The text is read as rows with the state carried along each of them, in
+    chunks of time whose length changes the speed and not the result.
+    """
+
+    def __init__(self, model: LanguageModel, chunk_tokens: int = CHUNK_TOKENS):
+        self._model = model
+        self._chunk_tokens = chunk_tokens
+        self._score_chunk = tf.function(
+            self._score_chunk_eagerly, reduce_retracing=True
+        )
+
+    def _score_chunk_eagerly(self, inputs, targets, state):
+        """[batch, time] ids and the state -> (sum of nats float64, state)."""
+        embedded = self._model.embed(tf.transpose(inputs))
+        features, state = self._model.features(embedded, state)
+        nats = self._model.token_nats(features, tf.transpose(targets))
+        return tf.reduce_sum(tf.cast(nats, tf.float64)), state
+
+    def tutorial(
+        self,
+        ids: np.ndarray,
+        batch_size: int,
+        num_steps: int,
+        between_chunks: Callable[[], None] = lambda: None,
+    ) -> Score:
+        """Score as the PTB tutorial counts: whole windows of batch_size rows.
+
+        Args:
+          ids: int32 [tokens].
+          batch_size: number of rows.
+          num_steps: columns of a window; what fills no window is dropped.
+          between_chunks: called after every chunk.
+        """
+        rows = rows_of(ids, batch_size)
+        steps = count_windows(len(ids), batch_size, num_steps) * num_steps
+        return self._score_rows(rows[:, : steps + 1], between_chunks)
+
+    def exact(
+        self, ids: np.ndarray, between_chunks: Callable[[], None] = lambda: None
+    ) -> Score:
+        """Score of every predictable token, int32 [tokens] as one stream.
+
+        Tokens 1 .. len(ids) - 1, each given all before it.
+        """
+        return self._score_rows(ids[None, :], between_chunks)
+
+    def _score_rows(self, rows, between_chunks) -> Score:
+        batch_size, length = rows.shape
+        state = self._model.initial_state(batch_size)
+        chunk = max(self._chunk_tokens // batch_size, 1)
+        nats = 0.0
+        for begin in range(0, length - 1, chunk):
+            end = min(begin + chunk, length - 1)
+            chunk_nats, state = self._score_chunk(
+                tf.constant(rows[:, begin:end]),
+                tf.constant(rows[:, begin + 1 : end + 1]),
+                state,
+            )
+            nats += float(chunk_nats)
+            between_chunks()
+        return Score(nats, batch_size * max(length - 1, 0))

@@ -1,0 +1,100 @@
+"""Files that are whole or absent, whatever happens while they are written."""
+
+import contextlib
+import json
+import os
+import pathlib
+import tempfile
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+from ptb_lm.errors import UserError
+
+
+def write_atomically(path: pathlib.Path, write: Callable[[BinaryIO], None]) -> None:
+    """Writes a file aside, syncs it to the disk and renames it into place.
+
+    Args:
+      path: the file; what it held before stays until the new content is whole.
+      write: called with the open binary file.
+
+    Raises:
+      UserError: the file system refuses (full, read-only, not permitted, gone).
+    """
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(name, 0o666 & ~_umask())
+            os.replace(name, path)
+            sync_folder(path.parent)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(name)
+            raise
+    except OSError as error:
+        raise UserError(f"{path}: cannot write: {error.strerror or error}") from error
+
+
+def _umask() -> int:
+    """The process's file mode mask, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def sync_folder(folder: pathlib.Path) -> None:
+    """Makes renames and removals inside a folder durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_text(path: pathlib.Path, text: str) -> None:
+    """Writes UTF-8 text atomically; raises UserError as `write_atomically`."""
+    write_atomically(path, lambda file: file.write(text.encode("utf-8")))
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+    """Writes indented JSON atomically; raises UserError as `write_atomically`."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def read_text(path: pathlib.Path) -> str:
+    """Reads a UTF-8 text file, a byte order mark dropped, line ends as they are.
+
+    Raises:
+      UserError: the file cannot be read or is not UTF-8; the line is named.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot read: {error.strerror or error}") from error
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise UserError(
+            f"{path}, line {line}: not UTF-8 text (byte 0x{data[error.start]:02x});"
+            " convert the file to UTF-8"
+        ) from error
+
+
+def make_folder(path: pathlib.Path) -> None:
+    """Creates a folder and its parents where they are missing.
+
+    Raises:
+      UserError: a file stands in the way, or the file system refuses.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot create the folder: {error.strerror or error}"
+        ) from error

@@ -1,0 +1,49 @@
+"""SIGINT and SIGTERM as something to ask for between two steps."""
+
+import pathlib
+import signal
+import threading
+
+
+class Interrupted(Exception):
+    """A signal asked the run to stop.
+
+    Attributes:
+      signal_number: SIGINT or SIGTERM.
+      checkpoint: where the state was saved, once it was.
+    """
+
+    def __init__(self, signal_number: int):
+        super().__init__(signal.Signals(signal_number).name)
+        self.signal_number = signal_number
+        self.checkpoint: pathlib.Path | None = None
+
+
+class Interrupts:
+    """While entered, the first signal is remembered and a second one kills.
+
+    Outside the main thread, where Python cannot set handlers, it does nothing.
+    """
+
+    def __init__(self):
+        self._received: int | None = None
+        self._previous = {}
+
+    def __enter__(self) -> "Interrupts":
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._remember)
+        return self
+
+    def __exit__(self, *unused) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def check(self) -> None:
+        """Raises Interrupted if a signal has come."""
+        if self._received is not None:
+            raise Interrupted(self._received)
+
+    def _remember(self, number, frame):
+        self._received = number
+        signal.signal(number, signal.SIG_DFL)

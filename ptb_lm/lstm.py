@@ -1,0 +1,252 @@
+"""The LSTM layer: `keras.layers.LSTM` with a sequence kernel that is fast on a CPU.
+
+    z_t = x_t W + h_{t-1} R + b = (i, f, g, o)
+    c_t = sigmoid(f) c_{t-1} + sigmoid(i) tanh(g)
+    h_t = sigmoid(o) tanh(c_t)
+
+(Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000; the
+gates in the order that Keras stores them.) The inputs of all steps are
+projected in one product before the loop, so that only h_{t-1} R is left inside;
+in the gradient, dz of all steps is collected and each weight's gradient is one
+product after the loop.
+"""
+
+import keras
+import tensorflow as tf
+
+# Sequences of a known length up to this are unrolled: no loop machinery, and
+# the layers of a stack overlap in time. Longer ones would take long to trace.
+MAX_UNROLLED_STEPS = 128
+
+Tensors = tuple[tf.Tensor, ...]
+
+
+def lstm_sequence(
+    inputs: tf.Tensor,
+    h: tf.Tensor,
+    c: tf.Tensor,
+    kernel: tf.Tensor,
+    recurrent_kernel: tf.Tensor,
+    bias: tf.Tensor,
+) -> Tensors:
+    """Runs an LSTM over a sequence, with a hand-written gradient.
+
+    Args:
+      inputs: [time, batch, width].
+      h: output before the first step [batch, hidden].
+      c: cell state before the first step [batch, hidden].
+      kernel: W, [width, 4 * hidden].
+      recurrent_kernel: R, [hidden, 4 * hidden].
+      bias: b, [4 * hidden].
+
+    Returns:
+      Outputs [time, batch, hidden], and h and c after the last step.
+    """
+    steps = inputs.shape[0]
+    unroll = steps is not None and steps <= MAX_UNROLLED_STEPS
+    forward = _forward_unrolled if unroll else _forward_loop
+    backward = _backward_unrolled if unroll else _backward_loop
+
+    @tf.custom_gradient
+    def run(inputs, h, c, kernel, recurrent_kernel, bias):
+        flat_inputs = _flatten(inputs)  # [time * batch, width]
+        projected = tf.nn.bias_add(tf.matmul(flat_inputs, kernel), bias)
+        projected = _unflatten(projected, inputs)  # [time, batch, 4 * hidden]
+        saved, outputs, last_h, last_c = forward(projected, h, c, recurrent_kernel)
+
+        def gradient(d_outputs, d_h, d_c):
+            # Laid out so that the loop multiplies by it as it stands.
+            transposed = tf.transpose(recurrent_kernel)
+            dz, d_h, d_c = backward(saved, d_outputs, d_h, d_c, transposed)
+            dz = _flatten(dz)
+            d_inputs = _unflatten(tf.matmul(dz, kernel, transpose_b=True), inputs)
+            previous_h = _flatten(tf.concat([h[None], outputs[:-1]], axis=0))
+            return (
+                d_inputs,
+                d_h,
+                d_c,
+                tf.matmul(flat_inputs, dz, transpose_a=True),
+                tf.matmul(previous_h, dz, transpose_a=True),
+                tf.reduce_sum(dz, axis=0),
+            )
+
+        return (outputs, last_h, last_c), gradient
+
+    weights = (tf.convert_to_tensor(w) for w in (kernel, recurrent_kernel, bias))
+    return run(inputs, h, c, *weights)
+
+
+def _flatten(sequence):
+    """[time, batch, width] -> [time * batch, width]."""
+    return tf.reshape(sequence, [-1, sequence.shape[2]])
+
+
+def _unflatten(rows, like):
+    """[time * batch, width] -> [time, batch, width], time and batch of `like`."""
+    time, batch, _ = tf.unstack(tf.shape(like))
+    sequence = tf.reshape(rows, [time, batch, rows.shape[1]])
+    sequence.set_shape([*like.shape[:2], rows.shape[1]])
+    return sequence
+
+
+def _cell(z, c):
+    """One step: z [batch, 4 * hidden], c -> (saved for the gradient), h, c."""
+    i, f, g, o = tf.split(z, 4, axis=1)
+    i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
+    next_c = f * c + i * g
+    tanh_c = tf.tanh(next_c)
+    return (i, f, g, o, tanh_c, c), o * tanh_c, next_c
+
+
+def _cell_gradient(saved, d_h, d_c):
+    """Gradients of one step's h and c -> those of z and of the previous c."""
+    i, f, g, o, tanh_c, c = saved
+    d_c = d_c + d_h * o * (1.0 - tanh_c * tanh_c)
+    dz = tf.concat(
+        [
+            d_c * g * (i * (1.0 - i)),
+            d_c * c * (f * (1.0 - f)),
+            d_c * i * (1.0 - g * g),
+            d_h * tanh_c * (o * (1.0 - o)),
+        ],
+        axis=1,
+    )
+    return dz, d_c * f
+
+
+def _forward_unrolled(projected, h, c, recurrent_kernel):
+    """-> per step what the gradient needs, outputs [time, batch, hidden], h, c."""
+    saved, outputs = [], []
+    for z in tf.unstack(projected):
+        step_saved, h, c = _cell(z + tf.matmul(h, recurrent_kernel), c)
+        saved.append(step_saved)
+        outputs.append(h)
+    return saved, tf.stack(outputs), h, c
+
+
+def _backward_unrolled(saved, d_outputs, d_h, d_c, transposed):
+    """-> dz [time, batch, 4 * hidden], and gradients of the initial h and c."""
+    dzs = []
+    for step_saved, d_output in zip(
+        reversed(saved), reversed(tf.unstack(d_outputs)), strict=True
+    ):
+        dz, d_c = _cell_gradient(step_saved, d_h + d_output, d_c)
+        d_h = tf.matmul(dz, transposed)
+        dzs.append(dz)
+    return tf.stack(dzs[::-1]), d_h, d_c
+
+
+def _forward_loop(projected, h, c, recurrent_kernel):
+    """As `_forward_unrolled`, for any number of steps."""
+    steps = tf.shape(projected)[0]
+    inputs = tf.TensorArray(projected.dtype, steps).unstack(projected)
+    arrays = tuple(
+        tf.TensorArray(projected.dtype, steps, element_shape=h.shape) for _ in range(7)
+    )
+
+    def body(step, h, c, arrays):
+        z = inputs.read(step) + tf.matmul(h, recurrent_kernel)
+        saved, h, c = _cell(z, c)
+        values = (*saved, h)
+        return (
+            step + 1,
+            h,
+            c,
+            tuple(a.write(step, v) for a, v in zip(arrays, values, strict=True)),
+        )
+
+    _, h, c, arrays = tf.while_loop(
+        lambda step, *_: step < steps, body, (0, h, c, arrays), parallel_iterations=1
+    )
+    *saved, outputs = (array.stack() for array in arrays)
+    return saved, outputs, h, c
+
+
+def _backward_loop(saved, d_outputs, d_h, d_c, transposed):
+    """As `_backward_unrolled`, for any number of steps."""
+    steps = tf.shape(d_outputs)[0]
+    inputs = [
+        tf.TensorArray(d_outputs.dtype, steps).unstack(values)
+        for values in (*saved, d_outputs)
+    ]
+    dzs = tf.TensorArray(d_outputs.dtype, steps)
+
+    def body(step, d_h, d_c, dzs):
+        *step_saved, d_output = (array.read(step) for array in inputs)
+        dz, d_c = _cell_gradient(step_saved, d_h + d_output, d_c)
+        return step - 1, tf.matmul(dz, transposed), d_c, dzs.write(step, dz)
+
+    _, d_h, d_c, dzs = tf.while_loop(
+        lambda step, *_: step >= 0,
+        body,
+        (steps - 1, d_h, d_c, dzs),
+        parallel_iterations=1,
+    )
+    dz = dzs.stack()
+    dz.set_shape([None, None, transposed.shape[0]])
+    return dz, d_h, d_c
+
+
+@keras.saving.register_keras_serializable("ptb_lm")
+class LSTM(keras.layers.LSTM):
+    """Drop-in `keras.layers.LSTM`: same arguments, weights, outputs and saving.
+
+    The fused kernel runs where it computes what was asked for: no GPU (Keras
+    uses cuDNN there), no mask, the standard activations, no dropout of the
+    layer's own. Everything else is Keras's own loop.
+    """
+
+    def run_time_major(
+        self, inputs: tf.Tensor, state: list[tf.Tensor]
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Runs without transposing: [time, batch, width] -> [time, batch, units].
+
+        Args:
+          inputs: [time, batch, width].
+          state: [h, c], each [batch, units].
+
+        Returns:
+          Outputs of all steps, and the final state.
+        """
+        if self._is_fused(mask=None, training=False):
+            outputs, *state = self._fused(inputs, state)
+            return outputs, state
+        outputs, *state = super().call(tf.transpose(inputs, [1, 0, 2]), state)
+        return tf.transpose(outputs, [1, 0, 2]), state
+
+    def inner_loop(self, sequences, initial_state, mask, training=False):
+        """Overrides the loop that Keras calls once the state is set up.
+
+        Args:
+          sequences: [batch, time, width].
+          initial_state: [h, c], each [batch, units].
+          mask: [batch, time] or None.
+          training: whether the layer's own dropout applies.
+
+        Returns:
+          Last output, outputs [batch, time, units], and the final state.
+        """
+        if not self._is_fused(mask, training):
+            return super().inner_loop(sequences, initial_state, mask, training)
+        inputs = tf.transpose(sequences, [1, 0, 2])
+        if self.go_backwards:
+            inputs = tf.reverse(inputs, axis=[0])
+        outputs, h, c = self._fused(inputs, initial_state)
+        return h, tf.transpose(outputs, [1, 0, 2]), [h, c]
+
+    def _fused(self, inputs, state) -> Tensors:
+        """The kernel with this layer's weights."""
+        cell = self.cell
+        bias = cell.bias if self.use_bias else tf.zeros([4 * self.units], inputs.dtype)
+        return lstm_sequence(inputs, *state, cell.kernel, cell.recurrent_kernel, bias)
+
+    def _is_fused(self, mask, training) -> bool:
+        """Whether the fused kernel computes what this call asks for."""
+        return (
+            mask is None
+            and not tf.config.list_physical_devices("GPU")
+            and self.activation is keras.activations.tanh
+            and self.recurrent_activation is keras.activations.sigmoid
+            and not self.recurrent_dropout
+            and not (training and self.dropout)
+        )

@@ -1,0 +1,43 @@
+"""Sums of nats and counts of tokens, and what is read off them."""
+
+import dataclasses
+import math
+
+
+def perplexity(nats_per_token: float) -> float:
+    """exp of a cross entropy in nats a token; inf where a float cannot hold it."""
+    try:
+        return math.exp(nats_per_token)
+    except OverflowError:
+        return math.inf
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """Cross entropy of a text under a model.
+
+    Attributes:
+      nats: sum over the predicted tokens of -log probability, in nats.
+      tokens: number of predicted tokens.
+    """
+
+    nats: float
+    tokens: int
+
+    def __add__(self, other: "Score") -> "Score":
+        return Score(self.nats + other.nats, self.tokens + other.tokens)
+
+    @property
+    def nats_per_token(self) -> float:
+        """Mean cross entropy in nats; NaN where nothing was predicted."""
+        return self.nats / self.tokens if self.tokens else math.nan
+
+    @property
+    def perplexity(self) -> float:
+        """Perplexity per token."""
+        return perplexity(self.nats_per_token)
+
+    @property
+    def bits_per_token(self) -> float:
+        """Mean cross entropy in bits; of a character model, bits per character."""
+        return self.nats_per_token / math.log(2)

@@ -1,0 +1,209 @@
+"""The language model: embedding, LSTM stack, dropout, softmax.
+
+State is explicit: every method takes it and returns the next one, so that
+training, evaluation at batch 1 and sampling share one model. Inside, tensors
+are time-major, which makes a time step a contiguous slice.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from ptb_lm.losses import token_nats
+from ptb_lm.lstm import LSTM
+
+State = list[list[tf.Tensor]]  # per layer [h, c], each [batch, hidden]
+
+
+def dropout(inputs: tf.Tensor, keep_prob: float, seed: tf.Tensor) -> tf.Tensor:
+    """Keeps each element with probability keep_prob, scaled by 1 / keep_prob.
+
+    Args:
+      inputs: any shape; every element has a draw of its own, so that each time
+        step gets a fresh mask (Zaremba et al. 2014, section 3.1).
+      keep_prob: in (0, 1].
+      seed: int64 [2]; the same seed gives the same mask.
+    """
+    draws = tf.random.stateless_uniform(tf.shape(inputs), seed, dtype=inputs.dtype)
+    return tf.where(draws < keep_prob, inputs / keep_prob, tf.zeros_like(inputs))
+
+
+@keras.saving.register_keras_serializable("ptb_lm")
+class LanguageModel(keras.Model):
+    """Stacked LSTM language model of Zaremba, Sutskever and Vinyals (2014).
+
+        e_t = D(E[x_t]);  h^0_t = e_t
+        h^l_t, c^l_t = LSTM(h^{l-1}_t, h^l_{t-1}, c^l_{t-1});  next input D(h^l_t)
+        p(x_{t+1}) = softmax(D(h^L_t) W + b)
+
+    with D dropout. W is [hidden, vocabulary], or the transposed embedding where
+    weights are tied (Press and Wolf 2017).
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        hidden_size: int,
+        num_layers: int,
+        keep_prob: float = 1.0,
+        init_scale: float = 0.1,
+        tied: bool = False,
+        seed: int = 0,
+        **kwargs,
+    ):
+        """Creates the variables, each uniform in [-init_scale, init_scale].
+
+        LSTM biases start at zero, the forget gate's among them. Every variable
+        draws from a stream of its own, spawned from the seed.
+        """
+        super().__init__(**kwargs)
+        self.vocab_size = vocab_size
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.keep_prob = keep_prob
+        self.init_scale = init_scale
+        self.tied = tied
+        self.seed = seed
+        seeds = iter(np.random.SeedSequence(seed).generate_state(2 * num_layers + 3))
+
+        def uniform():
+            return keras.initializers.RandomUniform(
+                -init_scale, init_scale, seed=int(next(seeds))
+            )
+
+        self.embedding = self.add_weight(
+            shape=(vocab_size, hidden_size), initializer=uniform(), name="embedding"
+        )
+        self.lstm_layers = [
+            LSTM(
+                hidden_size,
+                kernel_initializer=uniform(),
+                recurrent_initializer=uniform(),
+                unit_forget_bias=False,
+                return_sequences=True,
+                return_state=True,
+                name=f"lstm_{index}",
+            )
+            for index in range(num_layers)
+        ]
+        for layer in self.lstm_layers:
+            layer.build((None, None, hidden_size))
+        self.softmax_bias = self.add_weight(
+            shape=(vocab_size,), initializer=uniform(), name="softmax_bias"
+        )
+        self.softmax_kernel = None
+        if not tied:
+            self.softmax_kernel = self.add_weight(
+                shape=(hidden_size, vocab_size),
+                initializer=uniform(),
+                name="softmax_kernel",
+            )
+        self.built = True
+
+    def get_config(self) -> dict:
+        """Constructor arguments, for Keras saving."""
+        names = (
+            "vocab_size hidden_size num_layers keep_prob init_scale tied seed".split()
+        )
+        return super().get_config() | {name: getattr(self, name) for name in names}
+
+    def named_variables(self) -> dict[str, tf.Variable]:
+        """Every weight under the name that checkpoints use."""
+        variables = {"embedding": self.embedding.value}
+        for layer in self.lstm_layers:
+            for part in ("kernel", "recurrent_kernel", "bias"):
+                variables[f"{layer.name}/{part}"] = getattr(layer.cell, part).value
+        if not self.tied:
+            variables["softmax_kernel"] = self.softmax_kernel.value
+        variables["softmax_bias"] = self.softmax_bias.value
+        return variables
+
+    def initial_state(self, batch_size: int | tf.Tensor) -> State:
+        """Zero state: per layer [h, c], each float32 [batch, hidden]."""
+        zeros = tf.zeros([batch_size, self.hidden_size])
+        return [[zeros, zeros] for _ in self.lstm_layers]
+
+    def embed(self, ids: tf.Tensor) -> tf.Tensor:
+        """Rows of the embedding: int32 ids [...] -> float32 [..., hidden]."""
+        return tf.nn.embedding_lookup(self.embedding.value, ids)
+
+    def features(
+        self,
+        embedded: tf.Tensor,
+        state: State,
+        dropout_seed: tuple[tf.Tensor, tf.Tensor] | None = None,
+    ) -> tuple[tf.Tensor, State]:
+        """Runs the LSTM stack.
+
+        Args:
+          embedded: float32 [time, batch, hidden].
+          state: as `initial_state` gives it.
+          dropout_seed: (seed, step), int64 scalars; the masks depend on these
+            and on the place of the mask alone. None: no dropout.
+
+        Returns:
+          The inputs of the softmax [time, batch, hidden], and the final state.
+        """
+        outputs = self._dropout(embedded, dropout_seed, place=0)
+        final_state = []
+        for place, (layer, layer_state) in enumerate(
+            zip(self.lstm_layers, state, strict=True), start=1
+        ):
+            outputs, layer_final = layer.run_time_major(outputs, layer_state)
+            outputs = self._dropout(outputs, dropout_seed, place)
+            final_state.append(layer_final)
+        return outputs, final_state
+
+    def _dropout(self, inputs, dropout_seed, place):
+        if dropout_seed is None or self.keep_prob == 1.0:
+            return inputs
+        seed, step = dropout_seed
+        places = self.num_layers + 1
+        return dropout(inputs, self.keep_prob, tf.stack([seed, step * places + place]))
+
+    def logits(self, features: tf.Tensor) -> tf.Tensor:
+        """Unnormalized log-probabilities: [..., hidden] -> [..., vocabulary]."""
+        flat = tf.reshape(features, [-1, self.hidden_size])
+        matrix = self.embedding if self.tied else self.softmax_kernel
+        scores = tf.matmul(flat, matrix.value, transpose_b=self.tied)
+        scores = tf.nn.bias_add(scores, self.softmax_bias.value)
+        shape = tf.concat([tf.shape(features)[:-1], [self.vocab_size]], axis=0)
+        return tf.reshape(scores, shape)
+
+    def token_nats(self, features: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        """-log p(target) in nats: [..., hidden], int32 [...] -> float32 [...]."""
+        matrix = self.embedding if self.tied else self.softmax_kernel
+        nats = token_nats(
+            tf.reshape(features, [-1, self.hidden_size]),
+            matrix.value,
+            self.softmax_bias.value,
+            tf.reshape(targets, [-1]),
+            tied=self.tied,
+        )
+        return tf.reshape(nats, tf.shape(targets))
+
+    def call(
+        self,
+        ids: tf.Tensor,
+        state: State | None = None,
+        training: bool = False,
+        step: int = 0,
+    ) -> tuple[tf.Tensor, State]:
+        """(ids, state) -> (logits, state).
+
+        Args:
+          ids: int32 [batch, time].
+          state: as `initial_state` gives it; None: zeros.
+          training: whether dropout is applied.
+          step: training step, which the dropout masks depend on.
+
+        Returns:
+          Logits float32 [batch, time, vocabulary] and the final state.
+        """
+        if state is None:
+            state = self.initial_state(tf.shape(ids)[0])
+        seeds = None
+        if training:
+            seeds = tf.constant(self.seed, tf.int64), tf.cast(step, tf.int64)
+        features, state = self.features(self.embed(tf.transpose(ids)), state, seeds)
+        return tf.transpose(self.logits(features), [1, 0, 2]), state

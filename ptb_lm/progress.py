@@ -1,0 +1,86 @@
+"""Progress on the terminal: a bar where one is read, lines elsewhere."""
+
+import shutil
+import sys
+import time
+from typing import TextIO
+
+
+class Progress:
+    """Shows an epoch's progress.
+
+    On a terminal, one line that is redrawn at most five times a second; in a
+    pipe or a file, a plain line at every tenth of the epoch.
+    """
+
+    REDRAW_SECONDS = 0.2
+
+    def __init__(self, stream: TextIO | None = None):
+        self._stream = stream or sys.stdout
+        self._terminal = self._stream.isatty()
+        self._last_draw = 0.0
+        self._next_tenth = 1
+        self._drawn = False
+
+    def line(self, text: str) -> None:
+        """Prints a line of its own."""
+        self._erase()
+        print(text, file=self._stream, flush=True)
+
+    def update(
+        self, label: str, done: int, total: int, facts: str, rate: float = 0.0
+    ) -> None:
+        """Shows that `done` of `total` steps are behind us.
+
+        Args:
+          label: what is being done.
+          done: steps done.
+          total: steps in all.
+          facts: perplexity and speed, say.
+          rate: steps a second, for the time left; 0: not known.
+        """
+        left = f"  {duration((total - done) / rate)} left" if rate else ""
+        if self._terminal:
+            now = time.monotonic()
+            if now - self._last_draw >= self.REDRAW_SECONDS or done == total:
+                self._last_draw = now
+                self._draw(label, done / total, facts + left)
+        elif done * 10 >= self._next_tenth * total:
+            self._next_tenth = done * 10 // total + 1
+            self.line(f"{label}  {done / total:4.0%}  {facts}{left}")
+
+    def start(self) -> None:
+        """Begins another epoch."""
+        self._next_tenth = 1
+
+    def _draw(self, label: str, share: float, facts: str) -> None:
+        """Redraws the bar within the terminal's width."""
+        width = shutil.get_terminal_size().columns - 1
+        room = width - len(label) - len(facts) - 11
+        bar = ""
+        if room >= 5:
+            filled = round(share * room)
+            bar = "[" + "=" * filled + " " * (room - filled) + "]"
+        text = f"{label} {share:4.0%} {bar}  {facts}"[:width]
+        self._stream.write("\r" + text.ljust(width))
+        self._stream.flush()
+        self._drawn = True
+
+    def _erase(self) -> None:
+        """Clears the bar before a line is printed."""
+        if self._drawn:
+            width = shutil.get_terminal_size().columns - 1
+            self._stream.write("\r" + " " * width + "\r")
+            self._drawn = False
+
+
+def duration(seconds: float) -> str:
+    """Seconds as 12s, 3:05 or 1:02:03."""
+    seconds = round(seconds)
+    if seconds < 60:
+        return f"{seconds}s"
+    minutes, seconds = divmod(seconds, 60)
+    if minutes < 60:
+        return f"{minutes}:{seconds:02d}"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"

@@ -1,0 +1,416 @@
+"""A run from start to finish, or on from where it stopped.
+
+Everything that decides the weights is in a checkpoint: the variables, and the
+step, which gives the window of text, the learning rate and the dropout masks.
+A resumed run therefore repeats an uninterrupted one to the bit.
+"""
+
+import dataclasses
+import math
+import pathlib
+import time
+from typing import Any
+
+import tensorflow as tf
+
+from ptb_lm import optimization
+from ptb_lm.config import Config
+from ptb_lm.corpus import Corpus
+from ptb_lm.errors import UserError
+from ptb_lm.evaluation import Evaluator
+from ptb_lm.input_pipeline import check_length, count_windows, windows
+from ptb_lm.interrupts import Interrupted, Interrupts
+from ptb_lm.metrics import Score
+from ptb_lm.progress import Progress, duration
+from ptb_lm.run_folder import RunFolder, provenance
+from ptb_lm.summaries import Summaries
+from ptb_lm.train_step import TrainingProgram, assign
+
+CALL_SECONDS = 0.5  # a call of the compiled loop lasts about this long
+MAX_STEPS_PER_CALL = 100
+
+
+@dataclasses.dataclass
+class Position:
+    """Where a run is, and what it has measured: what JSON can hold of its state.
+
+    Attributes:
+      step: training steps taken.
+      epoch: of the next step, from 0.
+      window: of the next step, within the epoch.
+      epoch_nats: sum of nats over this epoch's steps so far.
+      interval_nats: the same since the last point of the curves.
+      interval_steps: steps since then.
+      interval_clipped: of these, the steps whose gradients were clipped.
+      timed_tokens: tokens of this epoch's steps that were timed.
+      timed_seconds: the time these took.
+      wall_seconds: time spent on the run by all its processes.
+      resumed: how often the run was resumed.
+      epochs: what was measured after each epoch.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    window: int = 0
+    epoch_nats: float = 0.0
+    interval_nats: float = 0.0
+    interval_steps: int = 0
+    interval_clipped: int = 0
+    timed_tokens: int = 0
+    timed_seconds: float = 0.0
+    wall_seconds: float = 0.0
+    resumed: int = 0
+    epochs: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+    def best_epoch(self) -> int | None:
+        """Index into `epochs` of the lowest valid perplexity."""
+        scores = [epoch["valid_perplexity"] for epoch in self.epochs]
+        return scores.index(min(scores)) if scores else None
+
+
+def train_and_evaluate(
+    config: Config, corpus: Corpus, path: pathlib.Path, progress: Progress
+) -> dict[str, Any]:
+    """Trains a model, or goes on training it, and scores it.
+
+    Args:
+      config: the whole configuration.
+      corpus: what to train on.
+      path: run folder; one that holds this run already is resumed.
+      progress: where progress is shown.
+
+    Returns:
+      What results.json holds.
+
+    Raises:
+      UserError: the corpus is too short, or the folder holds another run, is in
+        use or cannot be written, or the loss is no longer finite.
+      Interrupted: a signal asked to stop; the state was saved.
+    """
+    batch = config.training.batch_size, config.training.num_steps
+    for split in ("train", "valid"):
+        check_length(split, len(corpus.splits[split]), *batch)
+    folder = RunFolder(path)
+    folder.open_for_training(config, corpus.vocabulary)
+    with Interrupts() as interrupts:
+        return Training(config, corpus, folder, progress, interrupts).run()
+
+
+class Training:
+    """One process's part of a run."""
+
+    def __init__(
+        self,
+        config: Config,
+        corpus: Corpus,
+        folder: RunFolder,
+        progress: Progress,
+        interrupts: Interrupts,
+    ):
+        self._config = config
+        self._corpus = corpus
+        self._folder = folder
+        self._progress = progress
+        self._interrupts = interrupts
+        self._program = TrainingProgram(config, len(corpus.vocabulary))
+        self._evaluator = Evaluator(self._program.model)
+        self._position = Position()
+        self._started = time.monotonic()
+        self._steps_per_call = 1
+        self._compiled = False
+        self._last_norm = 0.0
+        self._summaries: Summaries | None = None
+        training = config.training
+        self._window_tokens = training.batch_size * training.num_steps
+        self._num_windows = count_windows(
+            len(corpus.splits["train"]), training.batch_size, training.num_steps
+        )
+
+    def run(self) -> dict[str, Any]:
+        """Trains until the last epoch and returns the results."""
+        self._restore()
+        position = self._position
+        self._summaries = Summaries(
+            self._folder.events,
+            position.step,
+            len(position.epochs),
+            self._corpus.floor_perplexity,
+        )
+        try:
+            while not self._is_finished():
+                self._train_epoch()
+                self._finish_epoch()
+        except Interrupted as interruption:
+            interruption.checkpoint = self._save(best=False)
+            raise
+        finally:
+            self._summaries.close()
+        return self._finish_run()
+
+    def _restore(self) -> None:
+        """Takes up the last checkpoint, or the weights of --init_from."""
+        checkpoint = self._folder.checkpoints.load("last")
+        if checkpoint is not None:
+            if checkpoint.metadata["corpus"] != self._corpus.digest():
+                raise UserError(
+                    f"{self._folder.path} holds a run on another text; give another"
+                    " --save_path"
+                )
+            assign(self._program.variables(), checkpoint.arrays)
+            self._position = Position(**checkpoint.metadata["position"])
+            self._position.resumed += 1
+            if not self._is_finished():
+                self._progress.line(f"Resumed {checkpoint.path} at {self._place()}")
+        elif self._config.training.init_from:
+            self._start_from(pathlib.Path(self._config.training.init_from))
+
+    def _start_from(self, path: pathlib.Path) -> None:
+        """Takes the best weights of another run, and nothing else of it."""
+        folder = RunFolder(path)
+        if folder.vocabulary() != self._corpus.vocabulary:
+            raise UserError(f"--init_from={path}: that run has another vocabulary")
+        assign(self._program.weights, folder.weights("best"))
+        self._progress.line(f"Started from the best weights of {path}")
+
+    def _is_finished(self) -> bool:
+        """Whether the last epoch is done, or early stopping says so."""
+        position, training = self._position, self._config.training
+        if position.epoch >= training.max_max_epoch:
+            return True
+        patience, best = training.early_stopping, position.best_epoch()
+        return (
+            bool(patience)
+            and best is not None
+            and (position.epoch - 1 - best >= patience)
+        )
+
+    def _train_epoch(self) -> None:
+        """Takes the steps that are left of this epoch."""
+        position, training = self._position, self._config.training
+        if position.window == 0:
+            self._program.reset_state()
+        rate = optimization.learning_rate(training, position.epoch)
+        batches = iter(
+            windows(
+                self._corpus.splits["train"],
+                training.batch_size,
+                training.num_steps,
+                position.window,
+            )
+        )
+        self._progress.start()
+        while position.window < self._num_windows:
+            self._call(batches, rate)
+            if position.step % self._config.run.log_every_steps == 0:
+                self._log_interval(rate)
+            if position.step % (self._config.run.save_every_steps or math.inf) == 0:
+                self._save(best=False)
+            self._interrupts.check()
+
+    def _call(self, batches, rate: float) -> None:
+        """Takes as many steps as fit into one call and adds up their scores."""
+        position = self._position
+        count = min(
+            self._steps_per_call,
+            self._num_windows - position.window,
+            _steps_to_next(position.step, self._config.run.log_every_steps),
+            _steps_to_next(position.step, self._config.run.save_every_steps),
+        )
+        begin = time.monotonic()
+        nats, norms = self._program.train_steps(
+            batches,
+            tf.constant(count, tf.int32),
+            tf.constant(position.step, tf.int64),
+            tf.constant(rate, tf.float32),
+        )
+        nats, norms = nats.numpy(), norms.numpy()
+        seconds = time.monotonic() - begin
+        for step_nats, norm in zip(nats.tolist(), norms.tolist(), strict=True):
+            self._take_in(step_nats, norm, rate)
+        if self._compiled:
+            position.timed_tokens += count * self._window_tokens
+            position.timed_seconds += seconds
+            speed = CALL_SECONDS * count / seconds
+            self._steps_per_call = min(max(round(speed), 1), MAX_STEPS_PER_CALL)
+        self._compiled = True
+        self._show_progress()
+
+    def _take_in(self, nats: float, norm: float, rate: float) -> None:
+        """Adds one step's measurements; stops a run whose loss is not finite."""
+        position = self._position
+        if not (math.isfinite(nats) and math.isfinite(norm)):
+            raise UserError(
+                f"the loss is no longer finite: step {position.step + 1}, learning"
+                f" rate {rate:g}, loss {nats / self._window_tokens:g} nats a token,"
+                f" gradient norm {norm:g}; the last good state is in"
+                f" {self._folder.path}/checkpoints; try a lower --learning_rate or"
+                " --max_grad_norm"
+            )
+        position.step += 1
+        position.window += 1
+        position.epoch_nats += nats
+        position.interval_nats += nats
+        position.interval_steps += 1
+        position.interval_clipped += norm > self._config.training.max_grad_norm
+        self._last_norm = norm
+
+    def _train_score(self) -> Score:
+        """Score of this epoch's steps so far, each with the weights it met."""
+        position = self._position
+        return Score(position.epoch_nats, position.window * self._window_tokens)
+
+    def _tokens_per_second(self) -> float:
+        """Speed of this epoch's training steps, evaluation not counted."""
+        position = self._position
+        return (
+            position.timed_tokens / position.timed_seconds
+            if (position.timed_seconds)
+            else 0.0
+        )
+
+    def _show_progress(self) -> None:
+        """Updates the progress line."""
+        position, speed = self._position, self._tokens_per_second()
+        self._progress.update(
+            f"Epoch {position.epoch + 1}/{self._config.training.max_max_epoch}",
+            position.window,
+            self._num_windows,
+            f"perplexity {self._train_score().perplexity:.2f}  {speed:,.0f} tokens/s",
+            speed / self._window_tokens,
+        )
+
+    def _log_interval(self, rate: float) -> None:
+        """Writes a point of the curves over steps."""
+        position = self._position
+        score = Score(
+            position.interval_nats, position.interval_steps * self._window_tokens
+        )
+        self._summaries.scalars(
+            "train",
+            position.step,
+            {
+                "step/perplexity": score.perplexity,
+                "step/learning_rate": rate,
+                "step/gradient_norm": self._last_norm,
+                "step/clipped_share": (
+                    position.interval_clipped / position.interval_steps
+                ),
+                "step/tokens_per_second": self._tokens_per_second(),
+            },
+        )
+        position.interval_nats = 0.0
+        position.interval_steps = position.interval_clipped = 0
+
+    def _finish_epoch(self) -> None:
+        """Evaluates on the valid text, records the epoch and saves."""
+        position, training = self._position, self._config.training
+        valid = self._evaluator.tutorial(
+            self._corpus.splits["valid"],
+            training.batch_size,
+            training.num_steps,
+            self._interrupts.check,
+        )
+        epoch = {
+            "epoch": position.epoch + 1,
+            "step": position.step,
+            "learning_rate": optimization.learning_rate(training, position.epoch),
+            "train_perplexity": self._train_score().perplexity,
+            "valid_perplexity": valid.perplexity,
+            "tokens_per_second": self._tokens_per_second(),
+        }
+        position.epochs.append(epoch)
+        self._summaries.epoch(epoch)
+        best = position.best_epoch() == position.epoch
+        position.epoch += 1
+        position.window = 0
+        position.epoch_nats = 0.0
+        position.timed_tokens, position.timed_seconds = 0, 0.0
+        self._save(best)
+        self._folder.write_results(self._results())
+        self._progress.line(
+            f"Epoch {epoch['epoch']}/{training.max_max_epoch}:"
+            f" train {epoch['train_perplexity']:.2f}"
+            f"  valid {epoch['valid_perplexity']:.2f}"
+            f"  lr {epoch['learning_rate']:.4g}"
+            f"  {epoch['tokens_per_second']:,.0f} tokens/s"
+            f"  {duration(position.wall_seconds)}" + ("  best" if best else "")
+        )
+
+    def _save(self, best: bool) -> pathlib.Path:
+        """Writes a checkpoint of everything."""
+        now = time.monotonic()
+        self._position.wall_seconds += now - self._started
+        self._started = now
+        self._summaries.flush()
+        arrays = {n: v.numpy() for n, v in self._program.variables().items()}
+        metadata = {
+            "position": dataclasses.asdict(self._position),
+            "corpus": self._corpus.digest(),
+        }
+        return self._folder.checkpoints.save(
+            self._position.step, arrays, metadata, best
+        )
+
+    def _results(self) -> dict[str, Any]:
+        """What is known of the run so far, for results.json."""
+        position = self._position
+        best = position.best_epoch()
+        return {
+            "model": self._config.run.model,
+            "corpus": self._corpus.name,
+            "vocabulary_size": len(self._corpus.vocabulary),
+            "parameters": self._program.model.count_params(),
+            "seed": self._config.training.seed,
+            "floor_perplexity": self._corpus.floor_perplexity,
+            "finished": False,
+            "epochs": position.epochs,
+            "best_epoch": None if best is None else best + 1,
+            "wall_seconds": position.wall_seconds,
+            "resumed": position.resumed,
+            **provenance(),
+        }
+
+    def _finish_run(self) -> dict[str, Any]:
+        """Scores the last and the best weights, once."""
+        results_path = self._folder.path / "results.json"
+        if results_path.exists():
+            results = self._folder.read_results()
+            if results["finished"]:
+                return results
+        results = self._results() | {"finished": True}
+        for name, weights in (
+            ("last", None),
+            ("best", self._folder.weights("best")),
+        ):
+            if weights is not None:
+                assign(self._program.weights, weights)
+            results[f"{name}_weights"] = self._score_splits()
+        self._folder.write_results(results)
+        return results
+
+    def _score_splits(self) -> dict[str, float]:
+        """Perplexities of the present weights, by split and way of counting."""
+        training, splits = self._config.training, self._corpus.splits
+        check = self._interrupts.check
+        valid = self._evaluator.tutorial(
+            splits["valid"], training.batch_size, training.num_steps, check
+        )
+        return {
+            "valid_perplexity": valid.perplexity,
+            "valid_perplexity_exact": self._evaluator.exact(
+                splits["valid"], check
+            ).perplexity,
+            "test_perplexity": self._evaluator.exact(splits["test"], check).perplexity,
+        }
+
+    def _place(self) -> str:
+        """Where the run is, in words."""
+        position = self._position
+        return (
+            f"epoch {position.epoch + 1}, step {position.window} of {self._num_windows}"
+        )
+
+
+def _steps_to_next(step: int, interval: int) -> int:
+    """Steps until the next multiple of an interval; 0 stands for no interval."""
+    return interval - step % interval if interval else MAX_STEPS_PER_CALL

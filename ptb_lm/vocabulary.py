@@ -1,0 +1,101 @@
+"""Tokens and their ids, built from the training text alone."""
+
+import collections
+import functools
+import json
+import pathlib
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from ptb_lm import files
+from ptb_lm.errors import UserError
+
+END_OF_SENTENCE = "<eos>"
+UNKNOWN = "<unk>"
+
+
+class Vocabulary:
+    """A bijection between tokens and the ids 0 .. len(vocabulary) - 1."""
+
+    def __init__(self, tokens: Sequence[str]):
+        self.tokens = tuple(tokens)
+        self._ids = {token: index for index, token in enumerate(self.tokens)}
+        if len(self._ids) != len(self.tokens):
+            raise UserError("vocabulary: a token is listed twice")
+        if not self.tokens:
+            raise UserError("vocabulary: it has no tokens")
+
+    @classmethod
+    def from_tokens(cls, tokens: Iterable[str], max_size: int = 0) -> "Vocabulary":
+        """Builds the vocabulary of a training text.
+
+        Args:
+          tokens: the training text.
+          max_size: keep only the most frequent tokens, ``<unk>`` among them
+            whether or not the text has it; 0 keeps every token.
+
+        Returns:
+          Ids sorted by (-count, token), as in the PTB tutorial's reader.
+        """
+        counts = collections.Counter(tokens)
+        ranked = sorted(counts, key=lambda token: (-counts[token], token))
+        if max_size:
+            kept = [token for token in ranked if token != UNKNOWN][: max_size - 1]
+            dropped = counts.total() - sum(counts[token] for token in kept)
+            counts = {token: counts[token] for token in kept} | {UNKNOWN: dropped}
+            ranked = sorted(counts, key=lambda token: (-counts[token], token))
+        return cls(ranked)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocabulary) and self.tokens == other.tokens
+
+    __hash__ = None
+
+    @functools.cached_property
+    def unknown_id(self) -> int | None:
+        """Id of ``<unk>``; None where the vocabulary has none."""
+        return self._ids.get(UNKNOWN)
+
+    def encode(self, tokens: Sequence[str]) -> np.ndarray:
+        """Ids of the tokens, int32 [len(tokens)].
+
+        A token that the vocabulary lacks becomes ``<unk>``.
+
+        Raises:
+          KeyError: a token is unknown and the vocabulary has no ``<unk>``; the
+            exception's argument is the token.
+        """
+        if self.unknown_id is None:
+            ids = map(self._ids.__getitem__, tokens)
+        else:
+            ids = (self._ids.get(token, self.unknown_id) for token in tokens)
+        return np.fromiter(ids, dtype=np.int32, count=len(tokens))
+
+    def decode(self, ids: Iterable[int]) -> list[str]:
+        """Tokens of the ids."""
+        return [self.tokens[index] for index in ids]
+
+    def save(self, path: pathlib.Path) -> None:
+        """Writes the tokens in id order as JSON, atomically."""
+        files.write_json(path, self.tokens)
+
+    @classmethod
+    def load(cls, path: pathlib.Path) -> "Vocabulary":
+        """Reads what `save` wrote.
+
+        Raises:
+          UserError: the file is missing or is not a JSON list of strings.
+        """
+        try:
+            tokens = json.loads(files.read_text(path))
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path}: not a readable vocabulary: {error}") from error
+        if not isinstance(tokens, list) or not all(
+            isinstance(token, str) for token in tokens
+        ):
+            raise UserError(f"{path}: not a vocabulary: expected a list of strings")
+        return cls(tokens)

@@ -1,0 +1,130 @@
+"""The model, the loss, the gradients and three training steps against NumPy.
+
+`reference.py` is float64 and knows nothing of this project.
+"""
+
+import numpy as np
+import pytest
+import reference
+import tensorflow as tf
+
+from ptb_lm.config import Config
+from ptb_lm.train_step import TrainingProgram
+
+VOCAB, HIDDEN, BATCH, STEPS = 23, 7, 4, 5
+
+
+def make_config(**values):
+    defaults = {
+        "hidden_size": HIDDEN,
+        "num_layers": 2,
+        "batch_size": BATCH,
+        "num_steps": STEPS,
+        "init_scale": 0.5,
+        "max_grad_norm": 0.8,
+        "seed": 3,
+    }
+    return Config.from_values(defaults | values)
+
+
+def reference_parameters(variables):
+    """The project's variables under the reference's names, in float64."""
+    params = {}
+    for name, variable in variables.items():
+        layer, _, part = name.partition("/")
+        key = {"softmax_kernel": "softmax_w", "softmax_bias": "softmax_b"}.get(name)
+        if part:
+            key = f"{part}_{layer.removeprefix('lstm_')}"
+        params[key or name] = variable.numpy().astype(np.float64)
+    return params
+
+
+def random_windows(count, seed=0):
+    rng = np.random.default_rng(seed)
+    ids = rng.integers(0, VOCAB, size=(BATCH, count * STEPS + 1), dtype=np.int32)
+    for start in range(0, count * STEPS, STEPS):
+        yield ids[:, start : start + STEPS], ids[:, start + 1 : start + STEPS + 1]
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_logits_and_state(tied):
+    program = TrainingProgram(make_config(tied=tied), VOCAB)
+    params = reference_parameters(program.model.named_variables())
+    state, expected_state = None, None
+    for inputs, targets in random_windows(2):
+        logits, state = program.model(inputs, state)
+        expected = reference.language_model_loss(
+            params, inputs, targets, expected_state, tied=tied
+        )
+        expected_state = expected.state
+        np.testing.assert_allclose(logits, expected.logits, rtol=1e-5, atol=2e-6)
+        for (h, c), (expected_h, expected_c) in zip(state, expected.state, strict=True):
+            np.testing.assert_allclose(h, expected_h, rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(c, expected_c, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
+def test_three_training_steps(tied, optimizer):
+    """Loss, gradient norm and weights, with clipping and carried state."""
+    rate = 1.0 if optimizer == "sgd" else 0.05
+    config = make_config(tied=tied, optimizer=optimizer)
+    program = TrainingProgram(config, VOCAB)
+    params = reference_parameters(program.weights)
+    state, slots = None, None
+    for step, (inputs, targets) in enumerate(random_windows(3)):
+        batches = iter(tf.data.Dataset.from_tensors((inputs, targets)))
+        nats, norms = program.train_steps(
+            batches, tf.constant(1), tf.constant(step, tf.int64), tf.constant(rate)
+        )
+        expected = reference.language_model_loss(
+            params, inputs, targets, state, tied=tied
+        )
+        state = expected.state
+        clipped, norm = reference.clip_by_global_norm(
+            expected.gradients, config.training.max_grad_norm
+        )
+        assert norm > config.training.max_grad_norm, "clipping is not exercised"
+        np.testing.assert_allclose(nats, [expected.loss * BATCH], rtol=1e-6)
+        np.testing.assert_allclose(norms, [norm], rtol=1e-5)
+        if optimizer == "sgd":
+            params = reference.sgd_step(params, clipped, rate)
+        elif optimizer == "momentum":
+            params, slots = reference.momentum_step(params, clipped, slots, rate)
+        else:
+            params, slots = reference.adam_step(params, clipped, slots, rate)
+    # Adam divides by the root of the second moment, which magnifies rounding.
+    tolerance = 2e-4 if optimizer == "adam" else 3e-6
+    for name, value in reference_parameters(program.weights).items():
+        np.testing.assert_allclose(
+            value, params[name], rtol=1e-5, atol=tolerance, err_msg=name
+        )
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_gradients(tied):
+    """Every gradient of one window, before clipping."""
+    program = TrainingProgram(make_config(tied=tied), VOCAB)
+    params = reference_parameters(program.weights)
+    inputs, targets = next(random_windows(1))
+    _, _, gradients = program.gradients(inputs, targets, tf.constant(0, tf.int64))
+    expected = reference.language_model_loss(params, inputs, targets, None, tied=tied)
+    dense = {
+        name: tf.Variable(tf.convert_to_tensor(g)) for name, g in gradients.items()
+    }
+    for name, value in reference_parameters(dense).items():
+        np.testing.assert_allclose(
+            value, expected.gradients[name], rtol=1e-4, atol=1e-6, err_msg=name
+        )
+
+
+@pytest.mark.parametrize(
+    "preset, parameters",
+    [("small", 4_651_600), ("medium", 19_775_200), ("large", 66_022_000)],
+)
+def test_parameter_counts(preset, parameters):
+    import run_ptb
+    from ptb_lm.train_step import build_model
+
+    config = run_ptb.parse([f"--model={preset}"])
+    assert build_model(config, 10_000).count_params() == parameters
