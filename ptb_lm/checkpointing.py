@@ -6,7 +6,6 @@ synced and renamed; the one before stays until the new one is in place. Nothing
 in it is executed when it is read (`allow_pickle=False`).
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -15,7 +14,6 @@ import pathlib
 import re
 import shutil
 import warnings
-import zipfile
 from typing import Any
 
 import numpy as np
@@ -51,6 +49,7 @@ class CheckpointFolder:
 
     def __init__(self, folder: pathlib.Path):
         self._folder = folder
+        self._damaged = set()
 
     def save(
         self,
@@ -60,6 +59,9 @@ class CheckpointFolder:
         best: bool = False,
     ) -> pathlib.Path:
         """Writes the state after `step` training steps.
+
+        The folder is created where it is missing; the folder around it is not,
+        so that a run folder that was removed does not come back in part.
 
         Args:
           step: training steps taken.
@@ -73,23 +75,26 @@ class CheckpointFolder:
         Raises:
           UserError: it cannot be written; earlier checkpoints are untouched.
         """
-        files.make_folder(self._folder)
-        self._remove_leftovers()
         text = json.dumps(metadata, allow_nan=False).encode()
         content = arrays | {_METADATA: np.frombuffer(text, np.uint8)}
         pending = self._folder / _PENDING
-        files.write_atomically(pending, lambda file: np.savez(file, **content))
-        path = self._folder / f"last-{step:08d}-{_digest(pending)}.npz"
         try:
+            self._folder.mkdir(exist_ok=True)
+            self._remove_leftovers()
+            files.write_atomically(pending, lambda file: np.savez(file, **content))
+            path = self._folder / f"last-{step:08d}-{_digest(pending)}.npz"
+            best_path = path.with_name(path.name.replace("last", "best", 1))
             if best:
-                best_path = path.with_name(path.name.replace("last", "best", 1))
                 _link_or_copy(pending, best_path)
             os.replace(pending, path)
             files.sync_folder(self._folder)
-            self._prune("last", keep=2)
-            self._prune("best", keep=1)
+            self._prune(path, keep=2)
+            if best:
+                self._prune(best_path, keep=1)
         except OSError as error:
-            raise UserError(f"{path}: cannot write: {error.strerror}") from error
+            raise UserError(
+                f"{self._folder}: cannot write: {error.strerror or error}"
+            ) from error
         return path
 
     def load(self, kind: str) -> Checkpoint | None:
@@ -110,8 +115,10 @@ class CheckpointFolder:
         for path in paths:
             try:
                 return _read(path)
-            except (ValueError, OSError, KeyError, zipfile.BadZipFile) as error:
-                warnings.warn(f"{path}: damaged checkpoint: {error}", stacklevel=2)
+            except Exception as error:  # a bad file makes NumPy raise almost anything
+                self._damaged.add(path)
+                reason = " ".join(str(error).split()) or type(error).__name__
+                warnings.warn(f"{path}: damaged checkpoint: {reason}", stacklevel=2)
         if paths:
             raise UserError(f"{self._folder}: every '{kind}' checkpoint is damaged")
         return None
@@ -124,25 +131,50 @@ class CheckpointFolder:
         found = [(int(m[2]), m[0]) for m in matches if m and m[1] == kind]
         return [self._folder / name for _, name in sorted(found, reverse=True)]
 
-    def _prune(self, kind: str, keep: int) -> None:
-        """Removes all but the newest few of a kind."""
-        for path in self._paths(kind)[keep:]:
-            path.unlink()
+    def _prune(self, path: pathlib.Path, keep: int) -> None:
+        """Removes all of a kind but the one just written and the few before it.
+
+        Those of the same or of a later step are what a damaged checkpoint, or a
+        killed process, left behind: this run has taken these steps anew.
+        """
+        kind, step = path.name.split("-")[:2]
+        others = [other for other in self._paths(kind) if other != path]
+        earlier = [
+            other
+            for other in others
+            if int(other.name.split("-")[1]) < int(step) and other not in self._damaged
+        ]
+        for other in others:
+            if other not in earlier[: keep - 1]:
+                other.unlink()
 
     def _remove_leftovers(self) -> None:
         """Removes what a killed process was writing."""
-        for path in self._folder.glob(f"*{_PENDING}*"):
+        for path in [self._folder / _PENDING, *self._folder.glob(".*.npz.*")]:
             path.unlink(missing_ok=True)
 
 
 def _read(path: pathlib.Path) -> Checkpoint:
-    """Reads one checkpoint; ValueError where its digest is not its name's."""
+    """Reads one checkpoint.
+
+    Raises:
+      ValueError: its digest is not that of its name, or it does not hold what
+        `CheckpointFolder.save` writes.
+      Exception: whatever else NumPy or zipfile raise for a bad file.
+    """
     digest = _digest(path)
     if digest != _NAME.fullmatch(path.name)[3]:
         raise ValueError(f"its digest is {digest}, not that of its name")
     with np.load(path, allow_pickle=False) as archive:
+        if any(member.compress_type for member in archive.zip.infolist()):
+            raise ValueError("it is compressed")  # might unpack to any size
         arrays = {name: archive[name] for name in archive.files}
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise ValueError(f"{name} is not an array")
     metadata = json.loads(arrays.pop(_METADATA).tobytes())
+    if not isinstance(metadata, dict):
+        raise ValueError("its metadata is not a JSON object")
     return Checkpoint(arrays, metadata, path)
 
 
@@ -154,10 +186,42 @@ def _digest(path: pathlib.Path) -> str:
 
 def _link_or_copy(source: pathlib.Path, target: pathlib.Path) -> None:
     """A second name for a file, or a copy where there are no hard links."""
-    with contextlib.suppress(FileExistsError):
-        try:
-            os.link(source, target)
-        except PermissionError:
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        pass  # the digest in its name says that it has the same content
+    except OSError:  # each file system without links has an error of its own
+        with source.open("rb") as content:
             files.write_atomically(
-                target, lambda file: shutil.copyfileobj(source.open("rb"), file)
+                target, lambda file: shutil.copyfileobj(content, file)
             )
+
+
+def assign(variables: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+    """Sets variables from arrays of the same names.
+
+    Nothing is set unless all fits.
+
+    Args:
+      variables: TensorFlow variables by name.
+      arrays: values by the same names.
+
+    Raises:
+      UserError: an array is missing, is one too many, or has another shape or
+        type.
+    """
+    unmatched = sorted(variables.keys() ^ arrays.keys())
+    if unmatched:
+        owner = "model" if unmatched[0] in arrays else "checkpoint"
+        raise UserError(
+            f"the checkpoint does not fit: the {owner} has no {unmatched[0]}"
+        )
+    for name, variable in variables.items():
+        found, wanted = arrays[name], (list(variable.shape), variable.dtype.name)
+        if (list(found.shape), found.dtype.name) != wanted:
+            raise UserError(
+                f"the checkpoint does not fit: its {name} is {found.dtype.name}"
+                f" {list(found.shape)}, the model's {wanted[1]} {wanted[0]}"
+            )
+    for name, variable in variables.items():
+        variable.assign(arrays[name])

@@ -1,16 +1,22 @@
-"""What each ``--mode`` does: the top of the library, below the command line."""
+"""What each ``--mode`` does: the top of the library, below the command line.
+
+TensorFlow is imported by the functions here once the corpus is read, so that a
+wrong path is answered at once.
+"""
 
 import pathlib
+import shlex
+from typing import Any
 
 from ptb_lm.config import Config
-from ptb_lm.corpus import corpus_name, load_corpus
-from ptb_lm.errors import UserError
-from ptb_lm.progress import Progress, duration
+from ptb_lm.corpus import corpus_name, encode_file, load_corpus
+from ptb_lm.progress import Progress
+from ptb_lm.quiet_start import start_tensorflow
 
 
 def run(config: Config) -> int:
     """Carries out the configuration's mode and returns the exit status."""
-    modes = {"train": train}
+    modes = {"train": _train, "evaluate": _evaluate, "report": _report}
     return modes[config.run.mode](config)
 
 
@@ -22,27 +28,87 @@ def save_path(config: Config) -> pathlib.Path:
     return pathlib.Path("runs") / name
 
 
-def train(config: Config) -> int:
-    """--mode=train: train, or go on, and report."""
+def _train(config: Config) -> int:
+    """Trains, or goes on, and says where everything is."""
     progress = Progress()
-    path = save_path(config)
     corpus = load_corpus(config.data)
-    counts = ", ".join(f"{len(ids):,} {split}" for split, ids in corpus.splits.items())
+    counts = ", ".join(f"{len(ids):,} {name}" for name, ids in corpus.splits.items())
     progress.line(
         f"Corpus {corpus.name}: {counts} tokens; {len(corpus.vocabulary):,} words"
     )
+    start_tensorflow()
     from ptb_lm.interrupts import Interrupted
     from ptb_lm.training import train_and_evaluate
 
+    path = save_path(config)
     try:
         results = train_and_evaluate(config, corpus, path, progress)
     except Interrupted as interruption:
         progress.line(
-            f"Stopped by {interruption}; saved {interruption.checkpoint}. The same"
-            " command goes on from there."
+            f"Stopped by {interruption}; saved {interruption.checkpoint}\n"
+            "The same command goes on from there."
         )
         return 128 + interruption.signal_number
-    for name in ("last", "best"):
-        scores = results[f"{name}_weights"]
-        progress.line(f"{name} weights: {scores}")
+    progress.line(_summary(results, path))
+    return 0
+
+
+def _summary(results: dict[str, Any], path: pathlib.Path) -> str:
+    """Final scores, and what to type next."""
+    rows = [f"\n{'perplexity':>24} {'valid':>9} {'valid, exact':>13} {'test':>9}"]
+    best = results["best_epoch"]
+    for kind, note in (("last", ""), ("best", f" (epoch {best})")):
+        scores = results[f"{kind}_weights"]
+        rows.append(
+            f"{kind + ' weights' + note:>24} {scores['valid_perplexity']:>9.2f}"
+            f" {scores['valid_perplexity_exact']:>13.2f}"
+            f" {scores['test_perplexity']:>9.2f}"
+        )
+    if results["floor_perplexity"] is not None:
+        rows.append(
+            f"The lowest any model can reach on this corpus:"
+            f" {results['floor_perplexity']:.2f}"
+        )
+    place = shlex.quote(str(path))
+    rows += [
+        "",
+        f"Everything is in {path}",
+        f"  tensorboard --logdir={shlex.quote(str(path.parent))}",
+        f"  python run_ptb.py --mode=evaluate --save_path={place} --split=valid",
+    ]
+    return "\n".join(rows)
+
+
+def _evaluate(config: Config) -> int:
+    """Prints the perplexity of a split or a text file under a trained model."""
+    from ptb_lm.run_folder import RunFolder
+
+    folder, choice = RunFolder(save_path(config)), config.evaluation
+    trained, vocabulary = folder.config(), folder.vocabulary()
+    if choice.text_file:
+        name = choice.text_file
+        ids = encode_file(pathlib.Path(name).expanduser(), vocabulary)
+    else:
+        data = config.data if config.data.data_path else trained.data
+        name = f"{corpus_name(data.data_path)} {choice.split}"
+        ids = load_corpus(data, vocabulary).splits[choice.split]
+    start_tensorflow()
+    from ptb_lm.evaluation import score_run
+
+    score = score_run(folder, ids, choice, name)
+    print(
+        f"{name}: perplexity {score.perplexity:.3f}"
+        f" ({score.nats_per_token:.5f} nats or {score.bits_per_token:.5f} bits a"
+        f" token; {score.tokens:,} tokens, counted the {choice.counting} way;"
+        f" {choice.weights} weights of {folder.path})"
+    )
+    return 0
+
+
+def _report(config: Config) -> int:
+    """Prints the results table of the runs in a folder."""
+    from ptb_lm.report import results_table
+
+    folder = pathlib.Path(config.run.save_path or "runs").expanduser()
+    print(results_table(folder), end="")
     return 0

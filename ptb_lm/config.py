@@ -8,6 +8,7 @@ configuration without touching ``sys.argv``.
 
 import dataclasses
 import math
+import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
@@ -49,6 +50,11 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+# Unicode categories of what breaks the lines of flags.txt or cannot be written
+# there: control characters, line and paragraph separators, lone surrogates.
+_NOT_IN_A_LINE = frozenset({"Cc", "Zl", "Zp", "Cs"})
+
+
 class _Validated:
     """Checks every field against its metadata when an instance is made."""
 
@@ -57,13 +63,18 @@ class _Validated:
             value = getattr(self, field.name)
             problem = _problem(value, field.metadata)
             if problem:
-                raise UserError(f"--{field.name}={value}: {problem}")
+                shown = value if str(value).isprintable() else ascii(value)
+                raise UserError(f"--{field.name}={shown}: {problem}")
 
 
 def _problem(value: Any, rule: dict[str, Any]) -> str | None:
     """Says what is wrong with a value, or None."""
     if isinstance(value, float) and not math.isfinite(value):
         return "must be a finite number"
+    if isinstance(value, str) and not _NOT_IN_A_LINE.isdisjoint(
+        map(unicodedata.category, value)
+    ):
+        return "must be one line of text without control characters"
     if rule["choices"] is not None and value not in rule["choices"]:
         return "must be one of " + ", ".join(rule["choices"])
     if rule["minimum"] is not None and value < rule["minimum"]:
@@ -119,6 +130,7 @@ class DataConfig(_Validated):
         "Corpus: a folder with ptb.{train,valid,test}.txt or"
         " {train,valid,test}.txt; one text file, split 90/5/5 by lines; 'ptb', to"
         " download the Penn Treebank once. Empty: the built-in corpus.",
+        defines_run=False,
     )
     max_vocab_size: int = option(
         0,
@@ -265,6 +277,45 @@ class Config:
             )
         return cls(**groups)
 
+    @classmethod
+    def from_text(cls, text: str, source: str) -> "Config":
+        """Reads the lines ``--name=value`` that a run's flags.txt holds.
+
+        Args:
+          text: the lines; options that are not among them keep their defaults.
+          source: what to call the text in an error.
+
+        Raises:
+          UserError: a line names no option, or its value is not allowed.
+        """
+        defaults = cls().values()
+        values = {}
+        for line in text.splitlines():
+            name, _, value = line.removeprefix("--").partition("=")
+            if name not in defaults:
+                raise UserError(f"{source}: {line!r} is not an option of this version")
+            parse = (
+                _parse_bool
+                if isinstance(defaults[name], bool)
+                else type(defaults[name])
+            )
+            try:
+                values[name] = parse(value)
+            except ValueError as error:
+                raise UserError(f"{source}: {line!r} is not a value: {error}") from None
+        return cls.from_values(values)
+
+    def to_text(self) -> str:
+        """The configuration as lines ``--name=value``, an absl flagfile.
+
+        The mode and the run's own place are left out.
+        """
+        return "".join(
+            f"--{name}={format_value(value)}\n"
+            for name, value in self.values().items()
+            if name not in ("save_path", "mode")
+        )
+
     def values(self) -> dict[str, Any]:
         """Flat mapping of every option's name to its value."""
         return {field.name: getattr(group, field.name) for group, field in _walk(self)}
@@ -276,6 +327,18 @@ class Config:
             for group, field in _walk(self)
             if field.metadata["defines_run"]
         }
+
+
+def format_value(value: Any) -> str:
+    """An option's value as a flagfile writes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _parse_bool(text: str) -> bool:
+    """Inverse of `format_value` for true and false."""
+    if text not in ("true", "false"):
+        raise ValueError("expected true or false")
+    return text == "true"
 
 
 def _walk(config: Config) -> Iterator[tuple[Any, dataclasses.Field]]:

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import math
+import os
 import pathlib
 from collections.abc import Sequence
 
@@ -51,11 +52,18 @@ class _Text:
 
 def corpus_name(data_path: str) -> str:
     """Short name of the corpus that a ``--data_path`` stands for."""
-    return pathlib.Path(data_path).resolve().stem if data_path else "builtin"
+    if not data_path:
+        return "builtin"
+    path = pathlib.Path(os.path.realpath(files.expand_home(data_path)))
+    return path.name if os.path.isdir(path) else path.stem
 
 
-def load_corpus(config: DataConfig) -> Corpus:
+def load_corpus(config: DataConfig, vocabulary: Vocabulary | None = None) -> Corpus:
     """Reads and encodes the corpus that a configuration names.
+
+    Args:
+      config: where the text is.
+      vocabulary: of a trained model; None: that of the training text.
 
     Raises:
       UserError: a file is missing, empty or not UTF-8, or the valid or test
@@ -64,9 +72,11 @@ def load_corpus(config: DataConfig) -> Corpus:
     texts, floor = _read_texts(config)
     tokens = {split: split_words(text.text) for split, text in texts.items()}
     for split, words in tokens.items():
-        if not any(word != END_OF_SENTENCE for word in words):
+        if not _has_words(words):
             raise UserError(f"{texts[split].source}: no words in the {split} text")
-    vocabulary = Vocabulary.from_tokens(tokens["train"], config.max_vocab_size)
+    vocabulary = vocabulary or Vocabulary.from_tokens(
+        tokens["train"], config.max_vocab_size
+    )
     splits = {
         split: encode_words(
             tokens[split], vocabulary, texts[split].source, texts[split].first_line
@@ -77,14 +87,19 @@ def load_corpus(config: DataConfig) -> Corpus:
 
 
 def split_words(text: str) -> list[str]:
-    """Words of a text, every line closed by ``<eos>``, the last one included.
+    r"""Words of a text, every line closed by ``<eos>``, the last one included.
 
-    Lines end in ``\\n`` or ``\\r\\n``; words are separated by white space.
+    Lines end in ``\n`` or ``\r\n``; words are separated by white space.
     """
     text = text.replace("\r\n", "\n")
     if text and not text.endswith("\n"):
         text += "\n"
     return text.replace("\n", f" {END_OF_SENTENCE} ").split()
+
+
+def _has_words(words: Sequence[str]) -> bool:
+    """Whether there is more than line ends."""
+    return any(word != END_OF_SENTENCE for word in words)
 
 
 def encode_words(
@@ -108,6 +123,19 @@ def encode_words(
         ) from error
 
 
+def encode_file(path: pathlib.Path, vocabulary: Vocabulary) -> np.ndarray:
+    """Ids of a text file, int32 [tokens].
+
+    Raises:
+      UserError: the file cannot be read, has no word, or has one that the
+        vocabulary lacks.
+    """
+    words = split_words(files.read_text(path))
+    if not _has_words(words):
+        raise UserError(f"{path}: no words in the text")
+    return encode_words(words, vocabulary, str(path))
+
+
 def _read_texts(config: DataConfig) -> tuple[dict[str, _Text], float | None]:
     """The three texts, and the floor perplexity where it is known."""
     if not config.data_path:
@@ -117,12 +145,26 @@ def _read_texts(config: DataConfig) -> tuple[dict[str, _Text], float | None]:
     if config.data_path == "ptb" and not pathlib.Path("ptb").exists():
         cache = pathlib.Path(config.cache_dir) if config.cache_dir else None
         return _read_folder(download.fetch_ptb(config.ptb_url, cache)), None
-    path = pathlib.Path(config.data_path).expanduser()
+    path = _find(config.data_path)
     if path.is_dir():
         return _read_folder(path), None
     if path.is_file():
         return _split_file(path), None
-    raise UserError(f"--data_path={config.data_path}: no such file or folder")
+    raise UserError(f"--data_path={path}: neither a folder nor a regular file")
+
+
+def _find(data_path: str) -> pathlib.Path:
+    """The path with ``~`` expanded; UserError where nothing is to be found there."""
+    path = files.expand_home(data_path)
+    try:
+        path.stat()
+    except FileNotFoundError as error:
+        raise UserError(f"--data_path={path}: no such file or folder") from error
+    except OSError as error:
+        raise UserError(f"--data_path={path}: {error.strerror or error}") from error
+    if path.is_dir() and not os.access(path, os.X_OK):
+        raise UserError(f"--data_path={path}: no permission to open what is in it")
+    return path
 
 
 def _read_folder(folder: pathlib.Path) -> dict[str, _Text]:
@@ -142,7 +184,10 @@ def _read_folder(folder: pathlib.Path) -> dict[str, _Text]:
 
 def _split_file(path: pathlib.Path) -> dict[str, _Text]:
     """Splits one file's lines: the first 90 % to train, 5 % to valid, 5 % to test."""
-    lines = files.read_text(path).replace("\r\n", "\n").removesuffix("\n").split("\n")
+    text = files.read_text(path).replace("\r\n", "\n")
+    if not text.strip():
+        raise UserError(f"{path}: no words in the file")
+    lines = text.removesuffix("\n").split("\n")
     valid_start, test_start = len(lines) * 90 // 100, len(lines) * 95 // 100
     if not 0 < valid_start < test_start < len(lines):
         raise UserError(

@@ -5,9 +5,12 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from ptb_lm.input_pipeline import count_windows, rows_of
+from ptb_lm.checkpointing import assign
+from ptb_lm.config import EvaluationConfig
+from ptb_lm.input_pipeline import check_length, count_windows, rows_of
 from ptb_lm.metrics import Score
-from ptb_lm.model import LanguageModel
+from ptb_lm.model import LanguageModel, build_model
+from ptb_lm.run_folder import RunFolder
 
 CHUNK_TOKENS = 2048  # tokens per call: long enough to hide the call's own cost
 
@@ -76,3 +79,28 @@ class Evaluator:
             nats += float(chunk_nats)
             between_chunks()
         return Score(nats, batch_size * max(length - 1, 0))
+
+
+def score_run(
+    folder: RunFolder, ids: np.ndarray, choice: EvaluationConfig, name: str
+) -> Score:
+    """Scores a text with a trained run's weights.
+
+    Args:
+      folder: the run.
+      ids: int32 [tokens].
+      choice: which weights, and how tokens are counted.
+      name: of the text, for an error.
+
+    Raises:
+      UserError: the run has no checkpoint yet, or the text is too short.
+    """
+    config = folder.config()
+    model = build_model(config, len(folder.vocabulary()))
+    assign(model.named_variables(), folder.weights(choice.weights))
+    batch = config.training.batch_size, config.training.num_steps
+    if choice.counting == "tutorial":
+        check_length(name, len(ids), *batch)
+        return Evaluator(model).tutorial(ids, *batch)
+    check_length(name, len(ids), 1, 1)
+    return Evaluator(model).exact(ids)

@@ -79,11 +79,24 @@ def read_text(path: pathlib.Path) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        data = error.object  # Without the byte order mark, as error.start counts.
         line = data.count(b"\n", 0, error.start) + 1
         raise UserError(
             f"{path}, line {line}: not UTF-8 text (byte 0x{data[error.start]:02x});"
             " convert the file to UTF-8"
         ) from error
+
+
+def expand_home(path: str) -> pathlib.Path:
+    """A path as the user types it, with a leading ``~`` or ``~user`` replaced.
+
+    Raises:
+      UserError: that user has no home folder.
+    """
+    try:
+        return pathlib.Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{path}: no such home folder") from error
 
 
 def make_folder(path: pathlib.Path) -> None:

@@ -46,4 +46,5 @@ class Interrupts:
 
     def _remember(self, number, frame):
         self._received = number
-        signal.signal(number, signal.SIG_DFL)
+        for handled in self._previous:
+            signal.signal(handled, signal.SIG_DFL)

@@ -5,7 +5,7 @@ import math
 
 
 def perplexity(nats_per_token: float) -> float:
-    """exp of a cross entropy in nats a token; inf where a float cannot hold it."""
+    """Exp of a cross entropy in nats a token; inf where a float cannot hold it."""
     try:
         return math.exp(nats_per_token)
     except OverflowError:

@@ -5,10 +5,13 @@ training, evaluation at batch 1 and sampling share one model. Inside, tensors
 are time-major, which makes a time step a contiguous slice.
 """
 
+import dataclasses
+
 import keras
 import numpy as np
 import tensorflow as tf
 
+from ptb_lm.config import Config
 from ptb_lm.losses import token_nats
 from ptb_lm.lstm import LSTM
 
@@ -103,7 +106,13 @@ class LanguageModel(keras.Model):
     def get_config(self) -> dict:
         """Constructor arguments, for Keras saving."""
         names = (
-            "vocab_size hidden_size num_layers keep_prob init_scale tied seed".split()
+            "vocab_size",
+            "hidden_size",
+            "num_layers",
+            "keep_prob",
+            "init_scale",
+            "tied",
+            "seed",
         )
         return super().get_config() | {name: getattr(self, name) for name in names}
 
@@ -207,3 +216,12 @@ class LanguageModel(keras.Model):
             seeds = tf.constant(self.seed, tf.int64), tf.cast(step, tf.int64)
         features, state = self.features(self.embed(tf.transpose(ids)), state, seeds)
         return tf.transpose(self.logits(features), [1, 0, 2]), state
+
+
+def build_model(config: Config, vocab_size: int) -> LanguageModel:
+    """The model that a configuration describes, freshly initialized."""
+    return LanguageModel(
+        vocab_size=vocab_size,
+        seed=config.training.seed,
+        **dataclasses.asdict(config.model),
+    )

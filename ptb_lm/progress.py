@@ -24,7 +24,7 @@ class Progress:
 
     def line(self, text: str) -> None:
         """Prints a line of its own."""
-        self._erase()
+        self.clear()
         print(text, file=self._stream, flush=True)
 
     def update(
@@ -66,11 +66,12 @@ class Progress:
         self._stream.flush()
         self._drawn = True
 
-    def _erase(self) -> None:
-        """Clears the bar before a line is printed."""
+    def clear(self) -> None:
+        """Clears the bar, so that something else can be printed."""
         if self._drawn:
             width = shutil.get_terminal_size().columns - 1
             self._stream.write("\r" + " " * width + "\r")
+            self._stream.flush()
             self._drawn = False
 
 

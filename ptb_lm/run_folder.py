@@ -1,5 +1,6 @@
 """The folder of one run: what is in it, and who may write to it."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -12,7 +13,7 @@ import numpy as np
 
 from ptb_lm import files
 from ptb_lm.checkpointing import CheckpointFolder
-from ptb_lm.config import Config
+from ptb_lm.config import Config, format_value
 from ptb_lm.errors import UserError
 from ptb_lm.vocabulary import Vocabulary
 
@@ -36,28 +37,40 @@ class RunFolder:
     def open_for_training(self, config: Config, vocabulary: Vocabulary) -> None:
         """Creates the folder, or checks that it holds this very run.
 
-        Takes the run's lock, which the process holds until it ends.
+        Takes the run's lock, which the process holds until `close` or its end.
 
         Raises:
           UserError: another process trains here, the folder holds a run with
             other options or another corpus, or it cannot be written.
         """
-        existing = self.path / "flags.txt"
-        if existing.exists():
-            self.check_same_run(config, vocabulary)
         files.make_folder(self.path)
         self._take_lock()
-        if not existing.exists():
+        if self.holds_run():
+            self.check_same_run(config, vocabulary)
+        else:
             vocabulary.save(self.path / "vocabulary.json")
-            files.write_text(existing, format_flags(config))
+            files.write_text(self.path / "flags.txt", config.to_text())
+        self._sign_lock(f"process {os.getpid()} on {platform.node()}\n")
+
+    def close(self) -> None:
+        """Gives the lock back, where it was taken."""
+        if self._lock is not None:
+            with contextlib.suppress(UserError, OSError):
+                self._sign_lock("")
+            self._lock.close()
+            self._lock = None
+
+    def holds_run(self) -> bool:
+        """Whether a run was started in this folder."""
+        return (self.path / "flags.txt").is_file()
 
     def check_same_run(self, config: Config, vocabulary: Vocabulary) -> None:
         """Raises UserError listing what this run was started with instead."""
-        stored = self.read_flags()
+        stored = self.config().run_values()
         differences = [
-            f"--{name}={stored.get(name)} there, {format_value(value)} here"
+            f"--{name}={format_value(stored[name])} there, {format_value(value)} here"
             for name, value in config.run_values().items()
-            if stored.get(name) != format_value(value)
+            if stored[name] != value
         ]
         if not differences and self.vocabulary() != vocabulary:
             differences = ["another vocabulary"]
@@ -68,18 +81,16 @@ class RunFolder:
                 " --save_path"
             )
 
-    def read_flags(self) -> dict[str, str]:
-        """Option names and values of flags.txt, as text.
+    def config(self) -> Config:
+        """The configuration that the run was started with.
 
         Raises:
-          UserError: there is no run in this folder.
+          UserError: there is no run in this folder, or flags.txt is damaged.
         """
         path = self.path / "flags.txt"
-        if not path.is_file():
-            raise UserError(f"--save_path={self.path}: no run there (no flags.txt)")
-        lines = files.read_text(path).splitlines()
-        pairs = (line.removeprefix("--").partition("=") for line in lines if line)
-        return {name: value for name, _, value in pairs}
+        if not self.holds_run():
+            raise UserError(f"{self.path}: no run there (no flags.txt)")
+        return Config.from_text(files.read_text(path), str(path))
 
     def vocabulary(self) -> Vocabulary:
         """The run's vocabulary; UserError where it cannot be read."""
@@ -108,40 +119,38 @@ class RunFolder:
         """What `write_results` wrote; UserError where it cannot be read."""
         path = self.path / "results.json"
         try:
-            return json.loads(files.read_text(path))
-        except ValueError as error:
+            results = json.loads(files.read_text(path))
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{path}: not JSON: {error}") from error
+        if not isinstance(results, dict):
+            raise UserError(f"{path}: not a run's results: no JSON object")
+        return results
 
     def _take_lock(self) -> None:
-        """Holds run.lock until the process ends, however it ends."""
+        """Locks run.lock; what it holds is left as it is."""
         path = self.path / "run.lock"
         try:
-            self._lock = path.open("a+")
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock = path.open("ab+", buffering=0)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            self._lock.seek(0)
-            owner = self._lock.read().strip() or "another process"
-            raise UserError(f"{self.path}: {owner} is training there") from error
+            lock.seek(0)
+            owner = lock.read(200).decode("utf-8", "replace").strip()
+            raise UserError(
+                f"{self.path}: {owner or 'another process'} is training there"
+            ) from error
         except OSError as error:
             raise UserError(f"{path}: cannot write: {error.strerror}") from error
-        self._lock.truncate(0)
-        self._lock.write(f"process {os.getpid()} on {platform.node()}\n")
-        self._lock.flush()
+        self._lock = lock
 
-
-def format_value(value: Any) -> str:
-    """An option's value as a flagfile writes it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def format_flags(config: Config) -> str:
-    """The configuration as an absl flagfile, without the run's own place."""
-    lines = [
-        f"--{name}={format_value(value)}"
-        for name, value in config.values().items()
-        if name not in ("save_path", "mode")
-    ]
-    return "\n".join(lines) + "\n"
+    def _sign_lock(self, owner: str) -> None:
+        """Says in run.lock whose it is, for those who find it locked."""
+        try:
+            self._lock.truncate(0)
+            self._lock.write(owner.encode())
+        except OSError as error:
+            raise UserError(
+                f"{self._lock.name}: cannot write: {error.strerror}"
+            ) from error
 
 
 def provenance() -> dict[str, Any]:
@@ -168,7 +177,8 @@ def provenance() -> dict[str, Any]:
 
 def _git_revision() -> str | None:
     """Commit of the project, "-dirty" appended where files differ from it."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    command = ["git", "--no-optional-locks", "describe", "--always", "--dirty"]
+    command += ["--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(
             command,

@@ -4,11 +4,26 @@ Train and valid have a folder, and so a curve, each; tags are the same in both,
 so that TensorBoard draws them on one chart.
 """
 
+import contextlib
+import os
 import pathlib
+from collections.abc import Iterator
 
 import tensorflow as tf
 
 from ptb_lm.errors import UserError
+
+_PENDING = "pending"  # not a name that TensorBoard takes for events
+
+
+@contextlib.contextmanager
+def _user_errors(path: pathlib.Path) -> Iterator[None]:
+    """Turns what TensorFlow raises for a file into a UserError."""
+    try:
+        yield
+    except (OSError, tf.errors.OpError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: cannot read or write events: {reason}") from error
 
 
 class Summaries:
@@ -22,7 +37,7 @@ class Summaries:
         self,
         folder: pathlib.Path,
         step: int,
-        epochs: int,
+        epochs: list[dict[str, float]],
         floor_perplexity: float | None = None,
     ):
         """Opens the writers.
@@ -30,15 +45,22 @@ class Summaries:
         Args:
           folder: holds the folders train, valid and floor.
           step: points of later steps are dropped.
-          epochs: points of later epochs are dropped.
+          epochs: the epochs that are done, each with its last "step"; points of
+            later epochs are dropped.
           floor_perplexity: drawn as a curve of its own where it is known.
         """
+        self._folder = folder
         self._floor_perplexity = floor_perplexity
-        names = ["train", "valid"] + ["floor"] * (floor_perplexity is not None)
+        # An epoch's last step can be in a checkpoint without its valid score.
+        valid_step = epochs[-1]["step"] if epochs else 0
+        last_steps = {"train": step, "valid": valid_step}
+        if floor_perplexity is not None:
+            last_steps["floor"] = valid_step
         self._writers = {}
-        for name in names:
-            drop_events_after(folder / name, step, epochs)
-            self._writers[name] = tf.summary.create_file_writer(str(folder / name))
+        for name, last_step in last_steps.items():
+            with _user_errors(folder / name):
+                drop_events_after(folder / name, last_step, len(epochs))
+                self._writers[name] = tf.summary.create_file_writer(str(folder / name))
 
     def scalars(self, name: str, step: int, values: dict[str, float]) -> None:
         """Writes one point of each tag.
@@ -48,7 +70,10 @@ class Summaries:
           step: place on the horizontal axis.
           values: tag -> value.
         """
-        with self._writers[name].as_default(step=step):
+        with (
+            _user_errors(self._folder / name),
+            self._writers[name].as_default(step=step),
+        ):
             for tag, value in values.items():
                 tf.summary.scalar(tag, value)
 
@@ -64,13 +89,15 @@ class Summaries:
 
     def flush(self) -> None:
         """Puts every point on disk; called before each checkpoint."""
-        for writer in self._writers.values():
-            writer.flush()
+        with _user_errors(self._folder):
+            for writer in self._writers.values():
+                writer.flush()
 
     def close(self) -> None:
         """Closes the files."""
-        for writer in self._writers.values():
-            writer.close()
+        with _user_errors(self._folder):
+            for writer in self._writers.values():
+                writer.close()
 
 
 def drop_events_after(folder: pathlib.Path, step: int, epochs: int) -> None:
@@ -81,6 +108,7 @@ def drop_events_after(folder: pathlib.Path, step: int, epochs: int) -> None:
     A record cut short at the end of a file, as a killed process leaves it, is
     dropped too.
     """
+    (folder / _PENDING).unlink(missing_ok=True)
     for path in sorted(folder.glob("events.out.tfevents.*")):
         kept, dropped = [], False
         try:
@@ -100,11 +128,10 @@ def drop_events_after(folder: pathlib.Path, step: int, epochs: int) -> None:
 
 def _rewrite(path: pathlib.Path, records: list[bytes]) -> None:
     """Replaces an event file's records atomically."""
-    pending = path.with_name(f"pending-{path.name}")
-    try:
-        with tf.io.TFRecordWriter(str(pending)) as writer:
-            for record in records:
-                writer.write(record)
-        pending.replace(path)
-    except (OSError, tf.errors.OpError) as error:
-        raise UserError(f"{path}: cannot write: {error}") from error
+    pending = path.with_name(_PENDING)
+    with tf.io.TFRecordWriter(str(pending)) as writer:
+        for record in records:
+            writer.write(record)
+    with pending.open("rb") as file:
+        os.fsync(file.fileno())
+    pending.replace(path)

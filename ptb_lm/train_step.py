@@ -5,42 +5,13 @@ text, the learning rate and the step's number alone: dropout masks are drawn
 from (seed, step, place).
 """
 
-import dataclasses
 from collections.abc import Iterator
 
-import numpy as np
 import tensorflow as tf
 
 from ptb_lm import optimization
 from ptb_lm.config import Config
-from ptb_lm.errors import UserError
-from ptb_lm.model import LanguageModel
-
-
-def build_model(config: Config, vocab_size: int) -> LanguageModel:
-    """The model that a configuration describes, freshly initialized."""
-    return LanguageModel(
-        vocab_size=vocab_size,
-        seed=config.training.seed,
-        **dataclasses.asdict(config.model),
-    )
-
-
-def assign(variables: dict[str, tf.Variable], arrays: dict[str, np.ndarray]) -> None:
-    """Sets variables from arrays of the same names.
-
-    Raises:
-      UserError: an array is missing or has another shape.
-    """
-    for name, variable in variables.items():
-        if name not in arrays:
-            raise UserError(f"the checkpoint has no {name}")
-        if arrays[name].shape != variable.shape:
-            raise UserError(
-                f"the checkpoint's {name} is {list(arrays[name].shape)}, the model's"
-                f" {list(variable.shape)}"
-            )
-        variable.assign(arrays[name])
+from ptb_lm.model import build_model
 
 
 class TrainingProgram:

@@ -5,16 +5,20 @@ step, which gives the window of text, the learning rate and the dropout masks.
 A resumed run therefore repeats an uninterrupted one to the bit.
 """
 
+import contextlib
 import dataclasses
 import math
 import pathlib
+import statistics
 import time
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from ptb_lm import optimization
-from ptb_lm.config import Config
+from ptb_lm.checkpointing import assign
+from ptb_lm.config import Config, format_value
 from ptb_lm.corpus import Corpus
 from ptb_lm.errors import UserError
 from ptb_lm.evaluation import Evaluator
@@ -24,10 +28,12 @@ from ptb_lm.metrics import Score
 from ptb_lm.progress import Progress, duration
 from ptb_lm.run_folder import RunFolder, provenance
 from ptb_lm.summaries import Summaries
-from ptb_lm.train_step import TrainingProgram, assign
+from ptb_lm.train_step import TrainingProgram
+from ptb_lm.vocabulary import Vocabulary
 
 CALL_SECONDS = 0.5  # a call of the compiled loop lasts about this long
 MAX_STEPS_PER_CALL = 100
+NOT_OF_SHAPE = ("keep_prob", "init_scale")  # model options that --init_from leaves free
 
 
 @dataclasses.dataclass
@@ -62,6 +68,13 @@ class Position:
     resumed: int = 0
     epochs: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            kind = list if field.name == "epochs" else type(field.default)
+            if not isinstance(value, kind) or (kind is not list and value < 0):
+                raise TypeError(f"{field.name} is {value!r}")
+
     def best_epoch(self) -> int | None:
         """Index into `epochs` of the lowest valid perplexity."""
         scores = [epoch["valid_perplexity"] for epoch in self.epochs]
@@ -83,17 +96,47 @@ def train_and_evaluate(
       What results.json holds.
 
     Raises:
-      UserError: the corpus is too short, or the folder holds another run, is in
-        use or cannot be written, or the loss is no longer finite.
+      UserError: the corpus is too short, the folder holds another run, is in use
+        or cannot be written, --init_from does not fit, or the loss is no longer
+        finite.
       Interrupted: a signal asked to stop; the state was saved.
     """
     batch = config.training.batch_size, config.training.num_steps
     for split in ("train", "valid"):
         check_length(split, len(corpus.splits[split]), *batch)
     folder = RunFolder(path)
-    folder.open_for_training(config, corpus.vocabulary)
-    with Interrupts() as interrupts:
-        return Training(config, corpus, folder, progress, interrupts).run()
+    if config.training.init_from and not folder.holds_run():
+        initial_weights(config, corpus.vocabulary)  # or stop with nothing written
+    try:
+        folder.open_for_training(config, corpus.vocabulary)
+        with Interrupts() as interrupts:
+            return Training(config, corpus, folder, progress, interrupts).run()
+    finally:
+        progress.clear()
+        folder.close()
+
+
+def initial_weights(config: Config, vocabulary: Vocabulary) -> dict[str, np.ndarray]:
+    """The best weights of the run that --init_from names.
+
+    Raises:
+      UserError: there is no such run, or its vocabulary or shape is another.
+    """
+    option = f"--init_from={config.training.init_from}"
+    folder = RunFolder(pathlib.Path(config.training.init_from).expanduser())
+    if not folder.holds_run():
+        raise UserError(f"{option}: no run there (no flags.txt)")
+    theirs, ours = (dataclasses.asdict(c.model) for c in (folder.config(), config))
+    differences = [
+        f"--{name}={format_value(theirs[name])} there, {format_value(ours[name])} here"
+        for name in ours
+        if theirs[name] != ours[name] and name not in NOT_OF_SHAPE
+    ]
+    if differences:
+        raise UserError(f"{option}: another model: {'; '.join(differences)}")
+    if folder.vocabulary() != vocabulary:
+        raise UserError(f"{option}: that run has another vocabulary")
+    return folder.weights("best")
 
 
 class Training:
@@ -119,6 +162,7 @@ class Training:
         self._steps_per_call = 1
         self._compiled = False
         self._last_norm = 0.0
+        self._checkpoint: pathlib.Path | None = None
         self._summaries: Summaries | None = None
         training = config.training
         self._window_tokens = training.batch_size * training.num_steps
@@ -129,48 +173,57 @@ class Training:
     def run(self) -> dict[str, Any]:
         """Trains until the last epoch and returns the results."""
         self._restore()
+        try:
+            if not self._is_finished():
+                self._train()
+            return self._finish_run()
+        except Interrupted as interruption:
+            # Of a finished run all is saved, and the weights may be the best ones.
+            interruption.checkpoint = (
+                self._checkpoint if self._is_finished() else self._save(best=False)
+            )
+            raise
+
+    def _train(self) -> None:
+        """Trains until the last epoch."""
         position = self._position
         self._summaries = Summaries(
             self._folder.events,
             position.step,
-            len(position.epochs),
+            position.epochs,
             self._corpus.floor_perplexity,
         )
-        try:
-            while not self._is_finished():
-                self._train_epoch()
-                self._finish_epoch()
-        except Interrupted as interruption:
-            interruption.checkpoint = self._save(best=False)
-            raise
-        finally:
-            self._summaries.close()
-        return self._finish_run()
+        while not self._is_finished():
+            self._train_epoch()
+            self._finish_epoch()
+        self._summaries.close()
 
     def _restore(self) -> None:
         """Takes up the last checkpoint, or the weights of --init_from."""
         checkpoint = self._folder.checkpoints.load("last")
         if checkpoint is not None:
-            if checkpoint.metadata["corpus"] != self._corpus.digest():
+            if checkpoint.metadata.get("corpus") != self._corpus.digest():
                 raise UserError(
                     f"{self._folder.path} holds a run on another text; give another"
                     " --save_path"
                 )
-            assign(self._program.variables(), checkpoint.arrays)
-            self._position = Position(**checkpoint.metadata["position"])
+            try:
+                self._position = Position(**checkpoint.metadata["position"])
+                assign(self._program.variables(), checkpoint.arrays)
+            except (KeyError, TypeError, UserError) as error:
+                raise UserError(
+                    f"{checkpoint.path}: not of this run: {error}"
+                ) from error
             self._position.resumed += 1
+            self._checkpoint = checkpoint.path
             if not self._is_finished():
                 self._progress.line(f"Resumed {checkpoint.path} at {self._place()}")
         elif self._config.training.init_from:
-            self._start_from(pathlib.Path(self._config.training.init_from))
-
-    def _start_from(self, path: pathlib.Path) -> None:
-        """Takes the best weights of another run, and nothing else of it."""
-        folder = RunFolder(path)
-        if folder.vocabulary() != self._corpus.vocabulary:
-            raise UserError(f"--init_from={path}: that run has another vocabulary")
-        assign(self._program.weights, folder.weights("best"))
-        self._progress.line(f"Started from the best weights of {path}")
+            weights = initial_weights(self._config, self._corpus.vocabulary)
+            assign(self._program.weights, weights)
+            self._progress.line(
+                f"Started from the best weights of {self._config.training.init_from}"
+            )
 
     def _is_finished(self) -> bool:
         """Whether the last epoch is done, or early stopping says so."""
@@ -203,9 +256,15 @@ class Training:
             self._call(batches, rate)
             if position.step % self._config.run.log_every_steps == 0:
                 self._log_interval(rate)
-            if position.step % (self._config.run.save_every_steps or math.inf) == 0:
+            if self._is_time_to_save():
                 self._save(best=False)
             self._interrupts.check()
+
+    def _is_time_to_save(self) -> bool:
+        """Whether a checkpoint is due; the end of an epoch writes its own."""
+        position, interval = self._position, self._config.run.save_every_steps
+        is_due = interval and position.step % interval == 0
+        return bool(is_due) and position.window < self._num_windows
 
     def _call(self, batches, rate: float) -> None:
         """Takes as many steps as fit into one call and adds up their scores."""
@@ -226,7 +285,7 @@ class Training:
         nats, norms = nats.numpy(), norms.numpy()
         seconds = time.monotonic() - begin
         for step_nats, norm in zip(nats.tolist(), norms.tolist(), strict=True):
-            self._take_in(step_nats, norm, rate)
+            self._take_in(step_nats, norm)
         if self._compiled:
             position.timed_tokens += count * self._window_tokens
             position.timed_seconds += seconds
@@ -235,17 +294,12 @@ class Training:
         self._compiled = True
         self._show_progress()
 
-    def _take_in(self, nats: float, norm: float, rate: float) -> None:
+    def _take_in(self, nats: float, norm: float) -> None:
         """Adds one step's measurements; stops a run whose loss is not finite."""
         position = self._position
         if not (math.isfinite(nats) and math.isfinite(norm)):
-            raise UserError(
-                f"the loss is no longer finite: step {position.step + 1}, learning"
-                f" rate {rate:g}, loss {nats / self._window_tokens:g} nats a token,"
-                f" gradient norm {norm:g}; the last good state is in"
-                f" {self._folder.path}/checkpoints; try a lower --learning_rate or"
-                " --max_grad_norm"
-            )
+            loss = f"the loss, {nats / self._window_tokens:g} nats a token,"
+            raise self._not_finite(loss, position.step + 1, norm)
         position.step += 1
         position.window += 1
         position.epoch_nats += nats
@@ -253,6 +307,18 @@ class Training:
         position.interval_steps += 1
         position.interval_clipped += norm > self._config.training.max_grad_norm
         self._last_norm = norm
+
+    def _not_finite(self, what: str, step: int, norm: float) -> UserError:
+        """Says what stopped being finite and what there is to go back to."""
+        rate = optimization.learning_rate(self._config.training, self._position.epoch)
+        kept = "no checkpoint was written yet"
+        if self._checkpoint:
+            kept = f"the last good checkpoint is {self._checkpoint}"
+        return UserError(
+            f"{what} is no longer finite: step {step}, learning rate {rate:g},"
+            f" gradient norm {norm:g}; {kept}; try a lower --learning_rate or"
+            " --max_grad_norm"
+        )
 
     def _train_score(self) -> Score:
         """Score of this epoch's steps so far, each with the weights it met."""
@@ -318,6 +384,10 @@ class Training:
             "valid_perplexity": valid.perplexity,
             "tokens_per_second": self._tokens_per_second(),
         }
+        for name in ("train_perplexity", "valid_perplexity"):
+            if not math.isfinite(epoch[name]):
+                what = f"the {name.replace('_', ' ')}, {epoch[name]:g},"
+                raise self._not_finite(what, position.step, self._last_norm)
         position.epochs.append(epoch)
         self._summaries.epoch(epoch)
         best = position.best_epoch() == position.epoch
@@ -337,19 +407,24 @@ class Training:
         )
 
     def _save(self, best: bool) -> pathlib.Path:
-        """Writes a checkpoint of everything."""
+        """Writes a checkpoint of everything, unless some of it is not finite."""
+        arrays = {n: v.numpy() for n, v in self._program.variables().items()}
+        for name, array in arrays.items():
+            if not np.isfinite(array).all():
+                step = self._position.step
+                raise self._not_finite(name, step, self._last_norm)
         now = time.monotonic()
         self._position.wall_seconds += now - self._started
         self._started = now
         self._summaries.flush()
-        arrays = {n: v.numpy() for n, v in self._program.variables().items()}
         metadata = {
             "position": dataclasses.asdict(self._position),
             "corpus": self._corpus.digest(),
         }
-        return self._folder.checkpoints.save(
+        self._checkpoint = self._folder.checkpoints.save(
             self._position.step, arrays, metadata, best
         )
+        return self._checkpoint
 
     def _results(self) -> dict[str, Any]:
         """What is known of the run so far, for results.json."""
@@ -360,10 +435,15 @@ class Training:
             "corpus": self._corpus.name,
             "vocabulary_size": len(self._corpus.vocabulary),
             "parameters": self._program.model.count_params(),
+            "tied": self._config.model.tied,
+            "max_max_epoch": self._config.training.max_max_epoch,
             "seed": self._config.training.seed,
             "floor_perplexity": self._corpus.floor_perplexity,
             "finished": False,
             "epochs": position.epochs,
+            "tokens_per_second": statistics.median(
+                epoch["tokens_per_second"] for epoch in position.epochs
+            ),
             "best_epoch": None if best is None else best + 1,
             "wall_seconds": position.wall_seconds,
             "resumed": position.resumed,
@@ -372,10 +452,9 @@ class Training:
 
     def _finish_run(self) -> dict[str, Any]:
         """Scores the last and the best weights, once."""
-        results_path = self._folder.path / "results.json"
-        if results_path.exists():
+        with contextlib.suppress(UserError):  # missing or damaged: written anew
             results = self._folder.read_results()
-            if results["finished"]:
+            if results.get("finished"):
                 return results
         results = self._results() | {"finished": True}
         for name, weights in (

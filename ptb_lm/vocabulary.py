@@ -22,9 +22,9 @@ class Vocabulary:
         self.tokens = tuple(tokens)
         self._ids = {token: index for index, token in enumerate(self.tokens)}
         if len(self._ids) != len(self.tokens):
-            raise UserError("vocabulary: a token is listed twice")
+            raise UserError("the vocabulary lists a token twice")
         if not self.tokens:
-            raise UserError("vocabulary: it has no tokens")
+            raise UserError("the vocabulary has no tokens")
 
     @classmethod
     def from_tokens(cls, tokens: Iterable[str], max_size: int = 0) -> "Vocabulary":
@@ -88,7 +88,8 @@ class Vocabulary:
         """Reads what `save` wrote.
 
         Raises:
-          UserError: the file is missing or is not a JSON list of strings.
+          UserError: the file is missing or is not a JSON list of strings that
+            differ.
         """
         try:
             tokens = json.loads(files.read_text(path))
@@ -98,4 +99,7 @@ class Vocabulary:
             isinstance(token, str) for token in tokens
         ):
             raise UserError(f"{path}: not a vocabulary: expected a list of strings")
-        return cls(tokens)
+        try:
+            return cls(tokens)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error

@@ -124,7 +124,7 @@ def test_gradients(tied):
 )
 def test_parameter_counts(preset, parameters):
     import run_ptb
-    from ptb_lm.train_step import build_model
+    from ptb_lm.model import build_model
 
     config = run_ptb.parse([f"--model={preset}"])
     assert build_model(config, 10_000).count_params() == parameters

@@ -1,0 +1,41 @@
+"""Starts TensorFlow without the log lines that it prints in any case.
+
+TensorFlow's native code logs before its logging is set up, past
+TF_CPP_MIN_LOG_LEVEL (tensorflow/tensorflow issue 100442): that there is no GPU,
+that oneDNN is on. They hide what matters to the person at the terminal.
+"""
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def _native_stderr_held_back() -> Iterator[None]:
+    """Holds file descriptor 2 back; shows it after all if something is raised."""
+    sys.stderr.flush()
+    original = os.dup(2)
+    with tempfile.TemporaryFile() as held_back:
+        os.dup2(held_back.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held_back.seek(0)
+            os.write(original, held_back.read())
+            raise
+        finally:
+            os.dup2(original, 2)
+            os.close(original)
+
+
+def start_tensorflow() -> None:
+    """Imports TensorFlow and makes it say at once what it says only once."""
+    if "tensorflow" in sys.modules or "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
+        return
+    with _native_stderr_held_back():
+        import tensorflow as tf
+
+        transpose = tf.function(lambda ids: tf.transpose(ids), autograph=False)
+        transpose(tf.zeros([2, 3], tf.int32))

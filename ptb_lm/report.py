@@ -1,0 +1,85 @@
+"""The results table, made from recorded runs and nothing else."""
+
+import pathlib
+from typing import Any
+
+from ptb_lm.errors import UserError
+from ptb_lm.progress import duration
+from ptb_lm.run_folder import RunFolder
+
+# Train, valid and test perplexity printed in the header of the PTB tutorial's
+# ptb_word_lm.py; medium and large are also in Zaremba et al. (2014), table 1.
+PUBLISHED = {
+    "small": (37.99, 121.39, 115.91),
+    "medium": (48.45, 86.16, 82.07),
+    "large": (37.87, 82.62, 78.29),
+}
+
+_HEADER = """\
+| run | parameters | epochs | train | valid | test | published valid / test | \
+seed | tokens/s | training time |
+|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|
+"""
+
+
+def results_table(folder: pathlib.Path) -> str:
+    """Markdown table of the runs in a folder.
+
+    Args:
+      folder: a run folder, or a folder of run folders.
+
+    Raises:
+      UserError: there is no recorded run.
+    """
+    paths = sorted(
+        {
+            p.parent
+            for p in [*folder.glob("results.json"), *folder.glob("*/results.json")]
+        }
+    )
+    if not paths:
+        raise UserError(f"--save_path={folder}: no recorded run (results.json) there")
+    rows = [_row(path) for path in paths]
+    machines = sorted({row[1] for row in rows})
+    table = _HEADER + "".join(row[0] for row in rows)
+    return table + "\nMeasured on: " + "; ".join(machines) + ".\n"
+
+
+def _row(path: pathlib.Path) -> tuple[str, str]:
+    """One run's row, and the machine it ran on."""
+    results = RunFolder(path).read_results()
+    try:
+        return _format_row(path.name, results), _machine(results)
+    except (KeyError, TypeError, IndexError) as error:
+        raise UserError(f"{path}/results.json: not a run's results: {error}") from error
+
+
+def _format_row(name: str, results: dict[str, Any]) -> str:
+    """Scores of the last weights, as published; of an unfinished run, so far."""
+    epochs = results["epochs"]
+    last = results.get("last_weights", {})
+    # Published figures are for the untied models of the tutorial's corpus.
+    comparable = results["corpus"] == "ptb" and not results["tied"]
+    published = PUBLISHED.get(results["model"]) if comparable else None
+    cells = [
+        name,
+        f"{results['parameters']:,}",
+        f"{len(epochs)} of {results['max_max_epoch']}",
+        f"{epochs[-1]['train_perplexity']:.2f}",
+        f"{epochs[-1]['valid_perplexity']:.2f}",
+        f"{last['test_perplexity']:.2f}" if last else "",
+        f"{published[1]} / {published[2]}" if published else "",
+        str(results["seed"]),
+        f"{results['tokens_per_second']:,.0f}",
+        duration(results["wall_seconds"]),
+    ]
+    return "| " + " | ".join(cells) + " |\n"
+
+
+def _machine(results: dict[str, Any]) -> str:
+    """Hardware and TensorFlow of a run, in a few words."""
+    machine = results["machine"]
+    return (
+        f"{machine['cores']} cores of {machine['processor']},"
+        f" TensorFlow {results['versions']['tensorflow']}"
+    )

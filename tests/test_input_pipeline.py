@@ -1,0 +1,203 @@
+"""Windows tile the text, in order, once, and the state may be carried along."""
+
+import numpy as np
+import pytest
+import reference
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ptb_lm.errors import UserError
+from ptb_lm.input_pipeline import (
+    check_length,
+    count_windows,
+    iterate_windows,
+    rows_of,
+    windows,
+)
+
+# Building a tf.data.Dataset takes tens of milliseconds.
+with_tensorflow = settings(max_examples=25, deadline=None)
+
+
+@st.composite
+def streams(draw):
+    """(ids, batch_size, num_steps), mostly long enough for several windows.
+
+    The ids are all different, so that two places cannot be taken for each other.
+    """
+    batch_size = draw(st.integers(1, 6))
+    num_steps = draw(st.integers(1, 7))
+    length = draw(st.integers(0, batch_size * (num_steps * 5 + 2)))
+    ids = np.random.default_rng(length).permutation(1000)[:length]
+    return ids.astype(np.int32), batch_size, num_steps
+
+
+def as_lists(batches):
+    """Batches as nested lists of Python numbers, which compare exactly."""
+    return [(np.asarray(i).tolist(), np.asarray(t).tolist()) for i, t in batches]
+
+
+def expected_batches(ids, batch_size, num_steps):
+    """The reference's batches; none where it refuses a short text."""
+    try:
+        return list(reference.batches(ids.tolist(), batch_size, num_steps))
+    except ValueError:
+        return []
+
+
+@given(streams())
+def test_windows_tile_the_stream_once(stream):
+    ids, batch_size, num_steps = stream
+    batches = list(iterate_windows(*stream))
+    row_length = len(ids) // batch_size
+    covered = (row_length - 1) // num_steps * num_steps if row_length else 0
+    for row in range(batch_size):
+        inputs = [x for window, _ in batches for x in window[row].tolist()]
+        targets = [x for _, window in batches for x in window[row].tolist()]
+        begin = row * row_length
+        assert inputs == ids[begin : begin + covered].tolist()
+        assert targets == ids[begin + 1 : begin + 1 + covered].tolist()[: len(inputs)]
+        assert row_length - 1 - covered < num_steps, "a whole window was dropped"
+
+
+@given(streams())
+def test_next_window_begins_where_this_one_ends(stream):
+    """The stream invariant: next first input == this window's last target."""
+    batches = list(iterate_windows(*stream))
+    for (_, targets), (next_inputs, _) in zip(batches, batches[1:], strict=False):
+        assert next_inputs[:, 0].tolist() == targets[:, -1].tolist()
+
+
+@given(streams())
+def test_targets_are_the_inputs_shifted_by_one(stream):
+    for inputs, targets in iterate_windows(*stream):
+        assert targets[:, :-1].tolist() == inputs[:, 1:].tolist()
+
+
+@given(streams())
+def test_windows_equal_the_reference(stream):
+    assert as_lists(iterate_windows(*stream)) == expected_batches(*stream)
+
+
+def test_a_text_by_hand():
+    ids = np.arange(11, dtype=np.int32)
+    assert rows_of(ids, 2).tolist() == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+    assert as_lists(iterate_windows(ids, 2, 2)) == [
+        ([[0, 1], [5, 6]], [[1, 2], [6, 7]]),
+        ([[2, 3], [7, 8]], [[3, 4], [8, 9]]),
+    ]
+
+
+@given(streams(), st.integers(0, 8))
+def test_resuming_gives_the_remaining_windows(stream, start):
+    whole = as_lists(iterate_windows(*stream))
+    assert as_lists(iterate_windows(*stream, start)) == whole[start:]
+
+
+@given(streams())
+def test_count_windows(stream):
+    ids, batch_size, num_steps = stream
+    assert count_windows(len(ids), batch_size, num_steps) == len(
+        list(iterate_windows(*stream))
+    )
+
+
+@pytest.mark.parametrize(
+    "tokens, batch_size, num_steps, expected",
+    [
+        (929_589, 20, 20, 2323),  # the tutorial's epoch_size at small
+        (929_589, 20, 35, 1327),  # at medium and large
+        (73_760, 20, 20, 184),
+        (82_430, 1, 1, 82_429),  # its test: batch 1, one step
+        (42, 20, 1, 1),
+        (39, 20, 1, 0),
+        (20, 20, 1, 0),
+        (19, 20, 1, 0),
+        (0, 1, 1, 0),
+        (1, 1, 1, 0),
+        (2, 1, 1, 1),
+    ],
+)
+def test_count_windows_of_known_texts(tokens, batch_size, num_steps, expected):
+    assert count_windows(tokens, batch_size, num_steps) == expected
+
+
+@given(st.integers(1, 50), st.integers(1, 50))
+def test_check_length_refuses_one_token_too_few(batch_size, num_steps):
+    needed = batch_size * (num_steps + 1)
+    check_length("valid", needed, batch_size, num_steps)
+    with pytest.raises(UserError) as caught:
+        check_length("valid", needed - 1, batch_size, num_steps)
+    message = str(caught.value)
+    for part in ("valid", str(needed), f"batch_size={batch_size}"):
+        assert part in message
+    assert f"num_steps={num_steps}" in message
+    assert f"{needed - 1} tokens" in message
+
+
+@given(streams())
+def test_nothing_is_copied(stream):
+    ids, batch_size, _ = stream
+    rows = rows_of(ids, batch_size)
+    assert rows.shape == (batch_size, len(ids) // batch_size)
+    assert rows.dtype == np.int32
+    if rows.size:
+        assert np.shares_memory(rows, ids)
+    for window in iterate_windows(*stream):
+        for array in window:
+            assert np.shares_memory(array, ids)
+
+
+@with_tensorflow
+@given(streams(), st.integers(0, 3))
+def test_dataset_equals_the_generator(stream, start):
+    dataset = windows(*stream, start)
+    batches = list(dataset.as_numpy_iterator())
+    assert as_lists(batches) == as_lists(iterate_windows(*stream, start))
+    # A second epoch of the same dataset begins at the same place.
+    assert as_lists(dataset.as_numpy_iterator()) == as_lists(batches)
+
+
+@with_tensorflow
+@given(streams())
+def test_dataset_keeps_the_stream_invariant(stream):
+    batches = list(windows(*stream).as_numpy_iterator())
+    for (_, targets), (next_inputs, _) in zip(batches, batches[1:], strict=False):
+        assert next_inputs[:, 0].tolist() == targets[:, -1].tolist()
+
+
+def test_dataset_types_and_shapes():
+    ids = np.arange(100, dtype=np.int32)
+    dataset = windows(ids, 4, 6)
+    spec = tf.TensorSpec([4, 6], tf.int32)
+    assert dataset.element_spec == (spec, spec)
+    for inputs, targets in dataset:
+        assert inputs.shape == targets.shape == (4, 6)
+        assert inputs.dtype == targets.dtype == tf.int32
+
+
+def test_dataset_streams():
+    """The first window does not wait for the whole epoch to be read."""
+
+    class Watched(np.ndarray):
+        windows_read = 0
+
+        def __getitem__(self, key):
+            if isinstance(key, tuple):
+                Watched.windows_read += 1
+            return super().__getitem__(key)
+
+    ids = np.arange(20_001, dtype=np.int32).view(Watched)
+    next(iter(windows(ids, 2, 1)))
+    assert 0 < Watched.windows_read < 1000
+
+
+def test_a_longer_stream_by_sums():
+    """Every predictable place of an odd-sized text is a target exactly once."""
+    ids = np.arange(10_007, dtype=np.int32)
+    seen = np.concatenate([t.reshape(-1) for _, t in iterate_windows(ids, 7, 13)])
+    rows = rows_of(ids, 7)
+    whole = (rows.shape[1] - 1) // 13 * 13
+    assert sorted(seen.tolist()) == sorted(rows[:, 1 : whole + 1].reshape(-1).tolist())
+    assert len(set(seen.tolist())) == seen.size
