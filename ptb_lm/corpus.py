@@ -89,9 +89,9 @@ def load_corpus(config: DataConfig, vocabulary: Vocabulary | None = None) -> Cor
 def split_words(text: str) -> list[str]:
     r"""Words of a text, every line closed by ``<eos>``, the last one included.
 
-    Lines end in ``\n`` or ``\r\n``; words are separated by white space.
+    Lines end in ``\n`` or ``\r\n``; words are separated by white space, of which
+    the carriage return is part.
     """
-    text = text.replace("\r\n", "\n")
     if text and not text.endswith("\n"):
         text += "\n"
     return text.replace("\n", f" {END_OF_SENTENCE} ").split()
@@ -184,7 +184,7 @@ def _read_folder(folder: pathlib.Path) -> dict[str, _Text]:
 
 def _split_file(path: pathlib.Path) -> dict[str, _Text]:
     """Splits one file's lines: the first 90 % to train, 5 % to valid, 5 % to test."""
-    text = files.read_text(path).replace("\r\n", "\n")
+    text = files.read_text(path)
     if not text.strip():
         raise UserError(f"{path}: no words in the file")
     lines = text.removesuffix("\n").split("\n")

@@ -367,8 +367,8 @@ class Training:
         position.interval_nats = 0.0
         position.interval_steps = position.interval_clipped = 0
 
-    def _finish_epoch(self) -> None:
-        """Evaluates on the valid text, records the epoch and saves."""
+    def _measure_epoch(self) -> dict[str, Any]:
+        """Evaluates on the valid text and puts the epoch's figures together."""
         position, training = self._position, self._config.training
         valid = self._evaluator.tutorial(
             self._corpus.splits["valid"],
@@ -384,10 +384,20 @@ class Training:
             "valid_perplexity": valid.perplexity,
             "tokens_per_second": self._tokens_per_second(),
         }
-        for name in ("train_perplexity", "valid_perplexity"):
-            if not math.isfinite(epoch[name]):
-                what = f"the {name.replace('_', ' ')}, {epoch[name]:g},"
-                raise self._not_finite(what, position.step, self._last_norm)
+        self._check_finite(epoch)
+        return epoch
+
+    def _check_finite(self, figures: dict[str, float]) -> None:
+        """Raises UserError where a figure is not finite."""
+        for name, value in figures.items():
+            if not math.isfinite(value):
+                what = f"the {name.replace('_', ' ')}, {value:g},"
+                raise self._not_finite(what, self._position.step, self._last_norm)
+
+    def _finish_epoch(self) -> None:
+        """Evaluates, records the epoch and saves."""
+        position = self._position
+        epoch = self._measure_epoch()
         position.epochs.append(epoch)
         self._summaries.epoch(epoch)
         best = position.best_epoch() == position.epoch
@@ -398,7 +408,7 @@ class Training:
         self._save(best)
         self._folder.write_results(self._results())
         self._progress.line(
-            f"Epoch {epoch['epoch']}/{training.max_max_epoch}:"
+            f"Epoch {epoch['epoch']}/{self._config.training.max_max_epoch}:"
             f" train {epoch['train_perplexity']:.2f}"
             f"  valid {epoch['valid_perplexity']:.2f}"
             f"  lr {epoch['learning_rate']:.4g}"

@@ -1,5 +1,7 @@
 """Windows tile the text, in order, once, and the state may be carried along."""
 
+import itertools
+
 import numpy as np
 import pytest
 import reference
@@ -65,7 +67,7 @@ def test_windows_tile_the_stream_once(stream):
 def test_next_window_begins_where_this_one_ends(stream):
     """The stream invariant: next first input == this window's last target."""
     batches = list(iterate_windows(*stream))
-    for (_, targets), (next_inputs, _) in zip(batches, batches[1:], strict=False):
+    for (_, targets), (next_inputs, _) in itertools.pairwise(batches):
         assert next_inputs[:, 0].tolist() == targets[:, -1].tolist()
 
 
@@ -163,7 +165,7 @@ def test_dataset_equals_the_generator(stream, start):
 @given(streams())
 def test_dataset_keeps_the_stream_invariant(stream):
     batches = list(windows(*stream).as_numpy_iterator())
-    for (_, targets), (next_inputs, _) in zip(batches, batches[1:], strict=False):
+    for (_, targets), (next_inputs, _) in itertools.pairwise(batches):
         assert next_inputs[:, 0].tolist() == targets[:, -1].tolist()
 
 

@@ -41,7 +41,7 @@ ODD_TOKENS = [
 
 
 def test_order_is_by_count_then_word():
-    words = "b a c b a d b é Z".split()
+    words = list("bacbadbéZ")
     assert Vocabulary.from_tokens(words).tokens == ("b", "a", "Z", "c", "d", "é")
 
 
@@ -85,7 +85,7 @@ def test_unknown_word_without_unk_is_named():
 
 
 def test_max_size_keeps_the_most_frequent_and_unk():
-    words = "a a a b b b c c d e f".split()
+    words = list("aaabbbccdef")
     vocabulary = Vocabulary.from_tokens(words, max_size=4)
     # Three words are kept; <unk> stands for d, e and f and ranks by that count.
     assert vocabulary.tokens == (UNKNOWN, "a", "b", "c")
@@ -176,7 +176,7 @@ def test_unreadable_file_is_named(tmp_path, kind):
     path = tmp_path / "vocabulary.json"
     if kind == "folder":
         path.mkdir()
-    with pytest.raises(UserError, match="vocabulary.json: cannot read"):
+    with pytest.raises(UserError, match=r"vocabulary.json: cannot read"):
         Vocabulary.load(path)
 
 

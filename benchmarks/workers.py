@@ -1,0 +1,253 @@
+"""One side of a benchmark each, run in a process of its own.
+
+    python workers.py SIDE WORKLOAD PRESET
+
+A worker sets its work up, prints "ready", and then, for each line with a number
+of repetitions that it reads, does the work and prints the seconds it took. At
+the end of its input it prints its peak memory in bytes. The driver stops the
+process (SIGSTOP) while another side is measured.
+
+All training sides do the same step: same sizes, dropout after the embedding and
+after every layer with a fresh mask at each time step, loss summed over time,
+clipping by the global norm, SGD.
+"""
+
+import os
+import pathlib
+import resource
+import sys
+import time
+
+import numpy as np
+
+PROJECT = pathlib.Path(__file__).resolve().parent.parent
+VOCABULARY = 10_000
+LEARNING_RATE = 0.1  # small, so that random text cannot make the loss explode
+CHUNK = 1024  # tokens of a chunk of exact evaluation, for PyTorch
+
+# Preset: hidden, time steps, keep probability, largest gradient norm, init scale.
+PRESETS = {
+    "small": (200, 20, 1.0, 5.0, 0.1),
+    "medium": (650, 35, 0.5, 5.0, 0.05),
+    "large": (1500, 35, 0.35, 10.0, 0.04),
+}
+BATCH, LAYERS = 20, 2
+
+
+def random_text(tokens):
+    """Ids with the word frequencies of natural text (Zipf), int32 [tokens]."""
+    weights = 1.0 / np.arange(1, VOCABULARY + 1)
+    generator = np.random.default_rng(0)
+    return generator.choice(VOCABULARY, tokens, p=weights / weights.sum()).astype(
+        np.int32
+    )
+
+
+def import_tensorflow():
+    """TensorFlow and the project, as run_ptb.py starts them."""
+    sys.path.insert(0, str(PROJECT))
+    import run_ptb
+
+    run_ptb.set_environment()
+    import tensorflow as tf
+
+    return tf, run_ptb
+
+
+def train_ours(preset):
+    """The project's own compiled loop, its input pipeline included."""
+    tf, run_ptb = import_tensorflow()
+    from ptb_lm.input_pipeline import windows
+    from ptb_lm.train_step import TrainingProgram
+
+    config = run_ptb.parse([f"--model={preset}"])
+    program = TrainingProgram(config, VOCABULARY)
+    batch = config.training.batch_size, config.training.num_steps
+    batches = iter(windows(random_text(500_000), *batch).repeat())
+
+    def work(repetitions):
+        nats, _ = program.train_steps(
+            batches,
+            tf.constant(repetitions),
+            tf.constant(0, tf.int64),
+            tf.constant(LEARNING_RATE),
+        )
+        nats.numpy()
+
+    return work
+
+
+def train_keras(preset):
+    """Plain keras.layers.LSTM, stock loss and clipping, in a tf.function."""
+    tf, _ = import_tensorflow()
+    import keras
+
+    hidden, steps, keep, max_norm, scale = PRESETS[preset]
+    uniform = keras.initializers.RandomUniform(-scale, scale)
+    inputs = keras.Input((steps,), batch_size=BATCH, dtype="int32")
+    outputs = keras.layers.Embedding(VOCABULARY, hidden, uniform)(inputs)
+    outputs = keras.layers.Dropout(1 - keep)(outputs)
+    for _ in range(LAYERS):
+        outputs = keras.layers.LSTM(
+            hidden,
+            kernel_initializer=uniform,
+            recurrent_initializer=uniform,
+            unit_forget_bias=False,
+            return_sequences=True,
+            stateful=True,
+        )(outputs)
+        outputs = keras.layers.Dropout(1 - keep)(outputs)
+    logits = keras.layers.Dense(VOCABULARY, kernel_initializer=uniform)(outputs)
+    model = keras.Model(inputs, logits)
+    optimizer = keras.optimizers.SGD(LEARNING_RATE, global_clipnorm=max_norm)
+    loss_function = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+    @tf.function
+    def step(ids):
+        with tf.GradientTape() as tape:
+            logits = model(ids[:, :-1], training=True)
+            loss = loss_function(ids[:, 1:], logits) * steps
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(
+            zip(gradients, model.trainable_variables, strict=True)
+        )
+        return loss
+
+    ids = tf.constant(random_text(BATCH * (steps + 1)).reshape(BATCH, steps + 1))
+
+    def work(repetitions):
+        for _ in range(repetitions):
+            step(ids).numpy()
+
+    return work
+
+
+def torch_model(preset):
+    """The tutorial's network in PyTorch: (model, LSTM state)."""
+    import torch
+    from torch import nn
+
+    hidden, _, keep, _, scale = PRESETS[preset]
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding = nn.Embedding(VOCABULARY, hidden)
+            # Its dropout is on the output of every layer but the last.
+            self.lstm = nn.LSTM(hidden, hidden, LAYERS, dropout=1 - keep)
+            self.dropout = nn.Dropout(1 - keep)
+            self.softmax = nn.Linear(hidden, VOCABULARY)
+            for parameter in self.parameters():
+                nn.init.uniform_(parameter, -scale, scale)
+
+        def forward(self, ids, state):
+            outputs, state = self.lstm(self.dropout(self.embedding(ids)), state)
+            return self.softmax(self.dropout(outputs).flatten(0, 1)), state
+
+    torch.manual_seed(0)
+    return Model()
+
+
+def train_torch(preset):
+    """PyTorch's nn.LSTM, time-major as it likes it."""
+    import torch
+    from torch import nn
+
+    hidden, steps, _, max_norm, _ = PRESETS[preset]
+    model = torch_model(preset)
+    optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
+    loss_function = nn.CrossEntropyLoss()
+    ids = torch.from_numpy(random_text(BATCH * (steps + 1)).astype(np.int64))
+    ids = ids.reshape(steps + 1, BATCH)
+    state = (torch.zeros(LAYERS, BATCH, hidden),) * 2
+
+    def work(repetitions):
+        nonlocal state
+        for _ in range(repetitions):
+            optimizer.zero_grad(set_to_none=True)
+            logits, state = model(ids[:-1], state)
+            loss = loss_function(logits, ids[1:].flatten()) * steps
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+            optimizer.step()
+            state = tuple(tensor.detach() for tensor in state)
+            loss.item()
+
+    return work
+
+
+def evaluate_ours(preset):
+    """Exact evaluation at batch 1; a repetition is CHUNK tokens."""
+    _, run_ptb = import_tensorflow()
+    from ptb_lm.evaluation import Evaluator
+    from ptb_lm.model import build_model
+
+    config = run_ptb.parse([f"--model={preset}"])
+    evaluator = Evaluator(build_model(config, VOCABULARY))
+
+    def work(repetitions):
+        evaluator.exact(random_text(repetitions * CHUNK + 1))
+
+    return work
+
+
+def evaluate_torch(preset):
+    """nn.LSTM at batch 1 over chunks of CHUNK tokens, state carried."""
+    import torch
+    from torch import nn
+
+    model = torch_model(preset).eval()
+    loss_function = nn.CrossEntropyLoss(reduction="sum")
+
+    def work(repetitions):
+        ids = torch.from_numpy(random_text(repetitions * CHUNK + 1).astype(np.int64))
+        state = (torch.zeros(LAYERS, 1, PRESETS[preset][0]),) * 2
+        with torch.no_grad():
+            for begin in range(0, repetitions * CHUNK, CHUNK):
+                chunk = ids[begin : begin + CHUNK + 1]
+                logits, state = model(chunk[:-1, None], state)
+                loss_function(logits, chunk[1:]).item()
+
+    return work
+
+
+def multiply_matrices(size):
+    """The ceiling: single-precision products of square matrices."""
+    tf, _ = import_tensorflow()
+    matrix = tf.random.normal([int(size), int(size)])
+    multiply = tf.function(lambda: tf.matmul(matrix, matrix), autograph=False)
+
+    def work(repetitions):
+        for _ in range(repetitions):
+            product = multiply()
+        product[0, 0].numpy()
+
+    return work
+
+
+WORKERS = {
+    ("ours", "train"): train_ours,
+    ("keras", "train"): train_keras,
+    ("pytorch", "train"): train_torch,
+    ("ours", "evaluate"): evaluate_ours,
+    ("pytorch", "evaluate"): evaluate_torch,
+    ("ceiling", "multiply"): multiply_matrices,
+}
+
+
+def main(side, workload, preset):
+    work = WORKERS[side, workload](preset)
+    work(1)
+    work(2)
+    # What follows is the protocol; whatever libraries print goes to stderr.
+    print("ready", flush=True)
+    for line in sys.stdin:
+        begin = time.perf_counter()
+        work(int(line))
+        print(time.perf_counter() - begin, flush=True)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, flush=True)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    main(*sys.argv[1:])

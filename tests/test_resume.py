@@ -1,0 +1,460 @@
+"""A run that is killed and started again ends as one that never was, to the bit.
+
+Runs are processes of their own, killed with SIGKILL. Most are forked from a
+server that has TensorFlow imported and nothing run, which saves seconds each.
+"""
+
+import concurrent.futures
+import importlib
+import json
+import multiprocessing
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from test_summaries import event_files, read_points
+
+from ptb_lm.checkpointing import CheckpointFolder
+
+ROOT = pathlib.Path(__file__).parent.parent
+SAVE_EVERY = 7
+# What differs from run to run: times, and how often it was resumed.
+NOT_REPEATED = ("timed_tokens", "timed_seconds", "wall_seconds", "resumed")
+
+SETTINGS = {
+    "sgd": ["--keep_prob=0.7"],
+    "adam": ["--optimizer=adam", "--learning_rate=0.01", "--keep_prob=0.8"],
+    "tied": ["--tied", "--optimizer=momentum", "--learning_rate=0.1"],
+    "tied_adam": ["--tied", "--optimizer=adam", "--learning_rate=0.01"],
+}
+
+
+def write_corpus(folder, seed=0, sizes=(60, 10, 8)):
+    """Sentences of random words; returns the folder."""
+    generator = random.Random(seed)
+    words = [f"w{index}" for index in range(30)]
+    folder.mkdir()
+    for split, lines in zip(("train", "valid", "test"), sizes, strict=True):
+        sentences = [" ".join(generator.choices(words, k=7)) for _ in range(lines)]
+        if split == "train":
+            sentences[:30] = [f"{word} " * 7 for word in words]  # all in every corpus
+        (folder / f"{split}.txt").write_text("\n".join(sentences) + "\n")
+    return folder
+
+
+def arguments(corpus, save_path, *more):
+    """A command line of two small epochs, 52 steps."""
+    return [
+        "--model=test",
+        f"--data_path={corpus}",
+        f"--save_path={save_path}",
+        "--hidden_size=8",
+        "--batch_size=6",
+        "--num_steps=3",
+        "--max_max_epoch=2",
+        f"--save_every_steps={SAVE_EVERY}",
+        "--log_every_steps=3",
+        *more,
+    ]
+
+
+def _wrap(place, before=None, after=None):
+    """Has functions called before and after the one at "module:dotted.name"."""
+    module, _, name = place.partition(":")
+    *owners, last = name.split(".")
+    owner = importlib.import_module(module)
+    for part in owners:
+        owner = getattr(owner, part)
+    wrapped = getattr(owner, last)
+
+    def wrapper(*args, **kwargs):
+        if before:
+            before(*args)
+        result = wrapped(*args, **kwargs)
+        if after:
+            after(*args)
+        return result
+
+    setattr(owner, last, wrapper)
+
+
+def _at_call(number, action):
+    """A function that acts when it is called for the number-th time."""
+    calls = []
+
+    def count(*_):
+        calls.append(None)
+        if len(calls) == number:
+            action()
+
+    return count
+
+
+def _die(delay=0.0):
+    if delay:
+        threading.Timer(delay, _die).start()
+    else:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _log_steps(path):
+    """Appends a process's steps as they are done: "start 0", "done 3", ..."""
+
+    def log(word):
+        def write(training, *_):
+            with path.open("a") as file:
+                file.write(f"{word} {training._position.step}\n")
+
+        return write
+
+    _wrap("ptb_lm.training:Training._restore", after=log("start"))
+    _wrap("ptb_lm.training:Training._call", after=log("done"))
+
+
+def _process(command, output, kill, limit):
+    """What a forked process does: run the command line, and die as it is told."""
+    handle = os.open(output, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    import resource
+
+    import run_ptb
+
+    _log_steps(pathlib.Path(f"{output}.steps"))
+    if kill:
+        side, place, number, delay = kill
+        _wrap(place, **{side: _at_call(number, lambda: _die(delay))})
+    if limit:
+        _wrap(
+            "ptb_lm.training:Training._restore",
+            after=lambda *_: resource.setrlimit(resource.RLIMIT_FSIZE, (limit,) * 2),
+        )
+    sys.exit(run_ptb.main(command))
+
+
+class Server:
+    """Starts processes that have TensorFlow imported already."""
+
+    def __init__(self):
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        self._context = multiprocessing.get_context("forkserver")
+        self._context.set_forkserver_preload(["ptb_lm.training", "run_ptb"])
+
+    def run(self, command, output, kill=None, limit=None):
+        """Runs a command line to its end; returns the exit status."""
+        process = self._context.Process(
+            target=_process, args=(command, str(output), kill, limit)
+        )
+        process.start()
+        process.join()
+        return process.exitcode
+
+
+@pytest.fixture(scope="session")
+def server():
+    return Server()
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    return write_corpus(tmp_path_factory.mktemp("resume") / "corpus")
+
+
+class References:
+    """Uninterrupted runs, each made when it is first asked for."""
+
+    def __init__(self, server, corpus, folder):
+        self._server, self._corpus, self._folder = server, corpus, folder
+        self._lock = threading.Lock()
+        self._made = set()
+
+    def __call__(self, setting):
+        path = self._folder / setting
+        with self._lock:
+            if setting not in self._made:
+                command = arguments(self._corpus, path, *SETTINGS[setting])
+                assert self._server.run(command, f"{path}.out") == 0
+                self._made.add(setting)
+        return path
+
+
+@pytest.fixture(scope="session")
+def reference(server, corpus, tmp_path_factory):
+    return References(server, corpus, tmp_path_factory.mktemp("reference"))
+
+
+def last_step(run):
+    """Steps of the last whole checkpoint; 0 where there is none."""
+    checkpoint = CheckpointFolder(run / "checkpoints").load("last")
+    return checkpoint.metadata["position"]["step"] if checkpoint else 0
+
+
+def repeatable(results):
+    """results.json without what differs from run to run."""
+    epochs = [
+        {n: v for n, v in epoch.items() if n != "tokens_per_second"}
+        for epoch in results["epochs"]
+    ]
+    names = ("finished", "best_epoch", "last_weights", "best_weights", "parameters")
+    return {name: results[name] for name in names} | {"epochs": epochs}
+
+
+def assert_same_state(run, expected, kind):
+    ours, theirs = (
+        CheckpointFolder(path / "checkpoints").load(kind) for path in (run, expected)
+    )
+    assert ours.arrays.keys() == theirs.arrays.keys()
+    for name, array in theirs.arrays.items():
+        assert ours.arrays[name].tobytes() == array.tobytes(), name
+    for checkpoint in (ours, theirs):
+        position = checkpoint.metadata["position"]
+        for name in NOT_REPEATED:
+            del position[name]
+        for epoch in position["epochs"]:
+            del epoch["tokens_per_second"]
+    assert ours.metadata == theirs.metadata
+
+
+def assert_same_run(run, expected):
+    """Weights, state, scores and curves of two finished runs are the same."""
+    assert_same_state(run, expected, "last")
+    assert_same_state(run, expected, "best")
+    ours, theirs = (
+        repeatable(json.loads((path / "results.json").read_text()))
+        for path in (run, expected)
+    )
+    assert ours == theirs
+    ours, theirs = (read_points(path / "events") for path in (run, expected))
+    speed = "train", "step/tokens_per_second"
+    steps = [[step for step, _ in points.pop(speed)] for points in (ours, theirs)]
+    assert steps[0] == steps[1]
+    assert ours == theirs
+    leftovers = [path.name for path in run.rglob("*") if "pending" in path.name]
+    assert not leftovers
+
+
+def assert_little_lost(output):
+    """No process had to take more than the save interval again."""
+    reached = 0
+    for line in pathlib.Path(f"{output}.steps").read_text().splitlines():
+        word, step = line.split()
+        if word == "start":
+            assert reached - SAVE_EVERY <= int(step) <= reached
+        reached = int(step)
+
+
+def random_kill(generator):
+    """Some milliseconds after one of a process's first calls of the loop."""
+    delay = generator.uniform(0.0005, 0.03)
+    return "before", "ptb_lm.training:Training._call", generator.randint(2, 9), delay
+
+
+def run_with_kills(server, command, run, kills):
+    """Starts a run again and again, each time to be killed; then to the end."""
+    output = run.with_suffix(".out")
+    killed = 0
+    for kill in kills:
+        status = server.run(command, output, kill)
+        if status == 0:
+            break
+        text = output.read_text()
+        assert status == -signal.SIGKILL, text
+        killed += 1
+        last_step(run)  # readable at any moment
+    assert server.run(command, output) == 0, output.read_text()
+    assert_little_lost(output)
+    return killed
+
+
+# Each in the middle of something, in the order in which a run comes to it.
+PLACED_KILLS = [
+    ("before", "os:fsync", 4, 0),  # vocabulary, flags; then the first checkpoint
+    ("after", "os:replace", 3, 0),  # it has its name, the folder is not synced
+    ("before", "ptb_lm.evaluation:Evaluator.tutorial", 1, 0),
+    ("before", "ptb_lm.checkpointing:CheckpointFolder.save", 1, 0),  # events out
+    ("after", "ptb_lm.checkpointing:_link_or_copy", 1, 0),  # best there, last not
+    ("after", "ptb_lm.evaluation:Evaluator.exact", 1, 0),  # the final scores
+]
+
+
+def test_killed_at_the_worst_moments(server, corpus, reference, tmp_path):
+    """SGD with dropout."""
+    run = tmp_path / "run"
+    command = arguments(corpus, run, *SETTINGS["sgd"])
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        expected = pool.submit(reference, "sgd")
+        assert run_with_kills(server, command, run, PLACED_KILLS) == len(PLACED_KILLS)
+        assert_same_run(run, expected.result())
+    results = json.loads((run / "results.json").read_text())
+    assert 1 <= results["resumed"] <= len(PLACED_KILLS) + 1
+
+
+def test_killed_at_random_moments(server, corpus, reference, tmp_path):
+    """Adam, tied weights."""
+    run, generator = tmp_path / "run", random.Random()
+    kills = [random_kill(generator) for _ in range(4)]
+    command = arguments(corpus, run, *SETTINGS["tied_adam"])
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        expected = pool.submit(reference, "tied_adam")
+        assert run_with_kills(server, command, run, kills) >= 2, kills
+        assert_same_run(run, expected.result())
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("setting", ["sgd", "adam", "tied"])
+def test_a_hundred_kills(server, corpus, reference, tmp_path, setting):
+    """Over the three settings, 34 each, at random moments and places."""
+    generator, killed, runs = random.Random(), 0, 0
+    expected = reference(setting)
+    while killed < 34:
+        runs += 1
+        run = tmp_path / f"run{runs}"
+        kills = [
+            random_kill(generator)
+            if generator.random() < 0.7
+            else (*generator.choice(PLACED_KILLS)[:2], generator.randint(1, 5), 0)
+            for _ in range(12)
+        ]
+        command = arguments(corpus, run, *SETTINGS[setting])
+        killed += run_with_kills(server, command, run, kills)
+        assert_same_run(run, expected)
+
+
+def start(command, **kwargs):
+    """run_ptb.py itself, in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "run_ptb.py", *command],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **kwargs,
+    )
+
+
+def wait_for(path, pattern, process):
+    """Waits until a file that matches the pattern is there."""
+    while not list(path.glob(pattern)):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+
+
+def test_interrupts_save_and_say_where(corpus, server, tmp_path):
+    """SIGINT, then SIGTERM, each in mid-epoch; then to the end."""
+    long = [*SETTINGS["sgd"], "--num_steps=1", "--max_max_epoch=30", "--tied"]
+    run, reached = tmp_path / "run", 0
+    command = arguments(corpus, run, *long, "--save_every_steps=500")
+    for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+        process = start(command)
+        process.stdout.readline()  # the corpus
+        seen = process.stdout.readline()
+        if reached:
+            assert seen.startswith(f"Resumed {saved} at epoch")
+            seen = process.stdout.readline()
+        assert seen.startswith("Epoch")
+        process.send_signal(number)
+        output, error = process.communicate()
+        assert process.returncode == status, error
+        assert "Traceback" not in error
+        assert f"Stopped by {signal.Signals(number).name}; saved {run}" in output
+        (saved,) = [
+            path
+            for path in (run / "checkpoints").glob("last-*")
+            if f"saved {path}" in output
+        ]
+        assert last_step(run) > reached
+        reached = last_step(run)
+    once = tmp_path / "once"
+    assert server.run(command, tmp_path / "run.out") == 0
+    assert server.run(arguments(corpus, once, *long), tmp_path / "once.out") == 0
+    for kind in ("last", "best"):
+        assert_same_state(run, once, kind)
+
+
+def test_second_interrupt_kills_at_once():
+    program = (
+        "import time, sys; from ptb_lm.interrupts import Interrupts\n"
+        "with Interrupts():\n"
+        "    print('ready', flush=True)\n"
+        "    for step in range(6000): time.sleep(0.01)"
+    )
+    for first in (signal.SIGINT, signal.SIGTERM):
+        for second in (signal.SIGINT, signal.SIGTERM):
+            process = subprocess.Popen(
+                [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE
+            )
+            process.stdout.readline()
+            process.send_signal(first)
+            # Handled once Python runs again: the signal then has its default.
+            name = "SigCgt"
+            while caught(process.pid, name) & 1 << first - 1:
+                assert process.poll() is None
+                time.sleep(0.01)
+            process.send_signal(second)
+            assert process.wait() == -second
+
+
+def caught(pid, name):
+    """A mask of signals from the process's status."""
+    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(name):
+            return int(line.split()[1], 16)
+    raise AssertionError(f"no {name}")
+
+
+def snapshot(folder):
+    """Content of every file."""
+    return {p: p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_flags_repeat_a_run(server, reference, tmp_path):
+    """--flagfile=RUN/flags.txt gives the same weights."""
+    first, run = reference("sgd"), tmp_path / "again"
+    command = [f"--flagfile={first}/flags.txt", f"--save_path={run}"]
+    assert server.run(command, tmp_path / "out") == 0, (tmp_path / "out").read_text()
+    assert_same_run(run, first)
+    assert (run / "flags.txt").read_bytes() == (first / "flags.txt").read_bytes()
+
+
+def test_a_finished_run_trains_no_more(server, corpus, reference, tmp_path):
+    run = reference("sgd")
+    before, output = snapshot(run), tmp_path / "out"
+    assert server.run(arguments(corpus, run, *SETTINGS["sgd"]), output) == 0
+    assert snapshot(run) == before
+    assert "last weights" in output.read_text()
+    assert "done" not in pathlib.Path(f"{output}.steps").read_text()
+
+
+def test_a_full_disk(server, corpus, tmp_path):
+    """No file may grow beyond a limit: of a checkpoint, then of the events."""
+    run, output = tmp_path / "run", tmp_path / "run.out"
+    command = arguments(corpus, run, *SETTINGS["sgd"])
+    kill = "after", "ptb_lm.training:Training._save", 2, 0
+    assert server.run(command, output, kill) == -signal.SIGKILL
+    good = snapshot(run / "checkpoints")
+    size = max(len(content) for content in good.values())
+    for limit in (size - 100, 300):
+        output.unlink()
+        assert server.run(command, output, limit=limit) == 2, output.read_text()
+        lines = [s for s in output.read_text().splitlines() if "run_ptb.py:" in s]
+        assert len(lines) == 1 and "File too large" in lines[0], output.read_text()
+        assert "Traceback" not in output.read_text()
+        assert snapshot(run / "checkpoints") == good
+        assert last_step(run) == 2 * SAVE_EVERY
+
+
+def test_event_files_are_there(reference):
+    """What `assert_same_run` compares is not nothing."""
+    points = read_points(reference("sgd") / "events")
+    assert len(event_files(reference("sgd") / "events")) == 2
+    steps = [step for step, _ in points["train", "step/gradient_norm"]]
+    assert steps == list(range(3, last_step(reference("sgd")) + 1, 3))
+    assert [step for step, _ in points["valid", "epoch/perplexity"]] == [1, 2]
+    assert np.isfinite([v for _, v in points["train", "step/perplexity"]]).all()
