@@ -173,6 +173,12 @@ class ModelConfig(_Validated):
     tied: bool = option(
         False, "Use the embedding as the softmax weights (Press and Wolf, 2017)."
     )
+    rnn_mode: str = option(
+        "auto",
+        "LSTM kernel: fused (this project's), keras (Keras's own loop; cuDNN on a"
+        " GPU), or auto: keras on a GPU, else fused.",
+        choices=("auto", "fused", "keras"),
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,6 +18,8 @@ import tensorflow as tf
 # the layers of a stack overlap in time. Longer ones would take long to trace.
 MAX_UNROLLED_STEPS = 128
 
+RNN_MODES = ("auto", "fused", "keras")
+
 Tensors = tuple[tf.Tensor, ...]
 
 
@@ -72,8 +74,10 @@ def lstm_sequence(
 
         return (outputs, last_h, last_c), gradient
 
-    weights = (tf.convert_to_tensor(w) for w in (kernel, recurrent_kernel, bias))
-    return run(inputs, h, c, *weights)
+    # Variables are read here and now: a stateful layer assigns to them before the
+    # gradient is computed.
+    arguments = (inputs, h, c, kernel, recurrent_kernel, bias)
+    return run(*(tf.convert_to_tensor(argument) for argument in arguments))
 
 
 def _flatten(sequence):
@@ -191,10 +195,32 @@ def _backward_loop(saved, d_outputs, d_h, d_c, transposed):
 class LSTM(keras.layers.LSTM):
     """Drop-in `keras.layers.LSTM`: same arguments, weights, outputs and saving.
 
-    The fused kernel runs where it computes what was asked for: no GPU (Keras
-    uses cuDNN there), no mask, the standard activations, no dropout of the
-    layer's own. Everything else is Keras's own loop.
+    The fused kernel runs where it computes what was asked for: no mask, the
+    standard activations, no dropout of the layer's own; and no GPU, where Keras
+    uses cuDNN. Everything else is Keras's own loop.
     """
+
+    def __init__(self, units: int, rnn_mode: str = "auto", **kwargs):
+        """Takes the arguments of `keras.layers.LSTM`, and the kernel to use.
+
+        Args:
+          units: width of the output and of the cell.
+          rnn_mode: "auto" chooses as above; "fused" is the kernel of this module
+            on any device; "keras" is Keras's own loop, or cuDNN on a GPU.
+          **kwargs: of `keras.layers.LSTM`.
+
+        Raises:
+          ValueError: another rnn_mode; when called, a "fused" layer that the
+            kernel cannot compute.
+        """
+        super().__init__(units, **kwargs)
+        if rnn_mode not in RNN_MODES:
+            raise ValueError(f"rnn_mode={rnn_mode!r}: expected one of {RNN_MODES}")
+        self.rnn_mode = rnn_mode
+
+    def get_config(self) -> dict:
+        """Constructor arguments, for Keras saving."""
+        return super().get_config() | {"rnn_mode": self.rnn_mode}
 
     def run_time_major(
         self, inputs: tf.Tensor, state: list[tf.Tensor]
@@ -241,12 +267,21 @@ class LSTM(keras.layers.LSTM):
         return lstm_sequence(inputs, *state, cell.kernel, cell.recurrent_kernel, bias)
 
     def _is_fused(self, mask, training) -> bool:
-        """Whether the fused kernel computes what this call asks for."""
-        return (
+        """Whether the fused kernel is to compute this call."""
+        if self.rnn_mode == "keras":
+            return False
+        able = (
             mask is None
-            and not tf.config.list_physical_devices("GPU")
             and self.activation is keras.activations.tanh
             and self.recurrent_activation is keras.activations.sigmoid
             and not self.recurrent_dropout
             and not (training and self.dropout)
+        )
+        if self.rnn_mode == "fused" and not able:
+            raise ValueError(
+                "rnn_mode='fused' has no masks, no dropout of the layer's own, and"
+                " only the standard activations; use rnn_mode='auto'"
+            )
+        return able and (
+            self.rnn_mode == "fused" or not tf.config.list_physical_devices("GPU")
         )

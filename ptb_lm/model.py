@@ -51,6 +51,7 @@ class LanguageModel(keras.Model):
         keep_prob: float = 1.0,
         init_scale: float = 0.1,
         tied: bool = False,
+        rnn_mode: str = "auto",
         seed: int = 0,
         **kwargs,
     ):
@@ -66,6 +67,7 @@ class LanguageModel(keras.Model):
         self.keep_prob = keep_prob
         self.init_scale = init_scale
         self.tied = tied
+        self.rnn_mode = rnn_mode
         self.seed = seed
         seeds = iter(np.random.SeedSequence(seed).generate_state(2 * num_layers + 3))
 
@@ -80,6 +82,7 @@ class LanguageModel(keras.Model):
         self.lstm_layers = [
             LSTM(
                 hidden_size,
+                rnn_mode=rnn_mode,
                 kernel_initializer=uniform(),
                 recurrent_initializer=uniform(),
                 unit_forget_bias=False,
@@ -112,6 +115,7 @@ class LanguageModel(keras.Model):
             "keep_prob",
             "init_scale",
             "tied",
+            "rnn_mode",
             "seed",
         )
         return super().get_config() | {name: getattr(self, name) for name in names}

@@ -348,8 +348,8 @@ def wait_for(path, pattern, process):
 
 def test_interrupts_save_and_say_where(corpus, server, tmp_path):
     """SIGINT, then SIGTERM, each in mid-epoch; then to the end."""
-    long = [*SETTINGS["sgd"], "--num_steps=1", "--max_max_epoch=30", "--tied"]
-    run, reached = tmp_path / "run", 0
+    long = [*SETTINGS["sgd"], "--num_steps=1", "--max_max_epoch=12", "--tied"]
+    run, reached, saved = tmp_path / "run", 0, None
     command = arguments(corpus, run, *long, "--save_every_steps=500")
     for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         process = start(command)
@@ -440,12 +440,17 @@ def test_a_full_disk(server, corpus, tmp_path):
     assert server.run(command, output, kill) == -signal.SIGKILL
     good = snapshot(run / "checkpoints")
     size = max(len(content) for content in good.values())
-    for limit in (size - 100, 300):
+    for limit, more, what in (
+        (size - 100, [], "checkpoints: cannot write: File too large"),
+        (1500, ["--log_every_steps=1"], "cannot read or write events"),
+    ):
         output.unlink()
-        assert server.run(command, output, limit=limit) == 2, output.read_text()
-        lines = [s for s in output.read_text().splitlines() if "run_ptb.py:" in s]
-        assert len(lines) == 1 and "File too large" in lines[0], output.read_text()
-        assert "Traceback" not in output.read_text()
+        status = server.run([*command, *more], output, limit=limit)
+        text = output.read_text()
+        assert status == 2, text
+        lines = [line for line in text.splitlines() if "run_ptb.py:" in line]
+        assert len(lines) == 1 and what in lines[0], text
+        assert "Traceback" not in text
         assert snapshot(run / "checkpoints") == good
         assert last_step(run) == 2 * SAVE_EVERY
 

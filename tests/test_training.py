@@ -1,0 +1,320 @@
+"""The loop around the training step: when it stops, and what it starts from.
+
+The compiled step is replaced by figures made up here; test_arithmetic.py and
+test_resume.py have the real one.
+"""
+
+import json
+import math
+import re
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from test_resume import snapshot
+
+from ptb_lm import training
+from ptb_lm.config import Config
+from ptb_lm.corpus import Corpus
+from ptb_lm.errors import UserError
+from ptb_lm.evaluation import Evaluator
+from ptb_lm.interrupts import Interrupted, Interrupts
+from ptb_lm.metrics import Score
+from ptb_lm.progress import Progress
+from ptb_lm.run_folder import RunFolder
+from ptb_lm.train_step import TrainingProgram
+from ptb_lm.vocabulary import Vocabulary
+
+WINDOWS = 12  # steps an epoch
+
+
+def make_config(**values):
+    defaults = {
+        "hidden_size": 4,
+        "num_layers": 1,
+        "batch_size": 2,
+        "num_steps": 3,
+        "max_max_epoch": 2,
+        "save_every_steps": 5,
+        "log_every_steps": 2,
+    }
+    return Config.from_values(defaults | values)
+
+
+def make_corpus(seed=0, words="abcdefg"):
+    ids = np.random.default_rng(seed).integers(0, 7, 2 * (3 * WINDOWS + 1))
+    splits = {name: ids.astype(np.int32) for name in ("train", "valid", "test")}
+    return Corpus("made-up", splits, Vocabulary([*words, "<eos>"]))
+
+
+@pytest.fixture
+def made_up(monkeypatch):
+    """Steps cost 1 nat a token, valid as listed; each step adds 1 to a weight."""
+    figures = {"valid": [1.0] * 100, "step": lambda step: (6.0, 1.0)}
+
+    def train_steps(self, batches, count, step, rate):
+        taken = [figures["step"](int(step) + index) for index in range(int(count))]
+        self.weights["softmax_bias"].assign_add(tf.fill([8], float(count)))
+        return (tf.constant([row[column] for row in taken]) for column in (0, 1))
+
+    def tutorial(self, ids, batch_size, num_steps, between_chunks):
+        between_chunks()
+        return Score(figures["valid"].pop(0) * 10, 10)
+
+    def exact(self, ids, between_chunks):
+        between_chunks()
+        return Score(10.0, 10)
+
+    monkeypatch.setattr(TrainingProgram, "train_steps", train_steps)
+    monkeypatch.setattr(Evaluator, "tutorial", tutorial)
+    monkeypatch.setattr(Evaluator, "exact", exact)
+    return figures
+
+
+def train(path, corpus=None, **values):
+    return training.train_and_evaluate(
+        make_config(**values), corpus or make_corpus(), path, Progress()
+    )
+
+
+def steps_of(path, kind):
+    return RunFolder(path).checkpoints.load(kind).metadata["position"]["step"]
+
+
+@pytest.mark.parametrize(
+    "valid, patience, epochs, best",
+    [
+        ([5, 4, 3, 3.5, 3.2, 3.1, 1], 3, 6, 3),
+        ([5, 4, 4, 4, 1], 2, 4, 2),  # as good is not better
+        ([1, 2, 0.5], 1, 2, 1),
+        ([5, 6, 4, 5, 3, 4, 2], 2, 7, 7),
+        ([1, 2, 3, 4, 5, 6, 7], 0, 7, 1),  # 0: never
+    ],
+)
+def test_early_stopping(made_up, tmp_path, valid, patience, epochs, best):
+    made_up["valid"] = [*valid[:epochs], 1.0, 1.0]  # two more for the final scores
+    results = train(tmp_path / "run", early_stopping=patience, max_max_epoch=7)
+    assert [e["valid_perplexity"] for e in results["epochs"]] == pytest.approx(
+        [math.exp(v) for v in valid[:epochs]]
+    )
+    assert results["best_epoch"] == best and results["finished"]
+    assert steps_of(tmp_path / "run", "best") == best * WINDOWS
+    assert steps_of(tmp_path / "run", "last") == epochs * WINDOWS
+    before = snapshot(tmp_path / "run")
+    again = train(tmp_path / "run", early_stopping=patience, max_max_epoch=7)
+    assert again == results and snapshot(tmp_path / "run") == before
+
+
+@pytest.mark.parametrize("nats, norm", [(math.nan, 1.0), (6.0, math.inf)])
+def test_not_finite(made_up, tmp_path, nats, norm):
+    """At step 18 of 24: checkpoints of steps 12 and 15 stay, and nothing else."""
+    made_up["step"] = lambda step: (nats, norm) if step == 17 else (6.0, 1.0)
+    with pytest.raises(UserError) as caught:
+        train(tmp_path / "run", learning_rate=2.0)
+    message = str(caught.value)
+    (good,) = (tmp_path / "run" / "checkpoints").glob("last-00000015-*")
+    assert "no longer finite: step 18, learning rate 2, gradient norm" in message
+    assert f"the last good checkpoint is {good};" in message and "\n" not in message
+    assert steps_of(tmp_path / "run", "last") == 15
+    assert steps_of(tmp_path / "run", "best") == 12
+
+
+def test_not_finite_before_the_first_checkpoint(made_up, tmp_path):
+    made_up["step"] = lambda step: (math.inf, 1.0)
+    with pytest.raises(UserError, match="step 1, .*; no checkpoint was written yet"):
+        train(tmp_path / "run")
+
+
+def test_weights_that_are_not_finite_are_not_saved(made_up, tmp_path):
+    """The step that spoils the weights has a finite loss itself."""
+
+    def spoil(step):
+        rate = math.inf if step == 9 else 0.0
+        program[0].weights["softmax_kernel"].assign_add(tf.fill([4, 8], rate))
+        return 6.0, 1.0
+
+    program = []
+    init = TrainingProgram.__init__
+
+    def remember(self, *arguments):
+        init(self, *arguments)
+        program.append(self)
+
+    made_up["step"] = spoil
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(TrainingProgram, "__init__", remember)
+        with pytest.raises(UserError, match=r"softmax_kernel is no longer finite: ste"):
+            train(tmp_path / "run")
+    assert steps_of(tmp_path / "run", "last") == 5
+
+
+@pytest.mark.parametrize("valid", [math.nan, math.inf, 1e4])
+def test_valid_perplexity_not_finite(made_up, tmp_path, valid):
+    made_up["valid"] = [1.0, valid]
+    with pytest.raises(UserError, match=r"the valid perplexity, \w+, is no longer"):
+        train(tmp_path / "run")
+    assert steps_of(tmp_path / "run", "last") == 20
+    assert len(json.loads((tmp_path / "run/results.json").read_text())["epochs"]) == 1
+
+
+class TestInitFrom:
+    @pytest.fixture
+    def source(self, made_up, tmp_path):
+        """A run whose second epoch of three was the best."""
+        made_up["valid"] = [2.0, 1.0, 3.0, *[1.0] * 100]
+        train(tmp_path / "source", max_max_epoch=3)
+        return tmp_path / "source"
+
+    def test_takes_the_best_weights(self, source, tmp_path):
+        train(tmp_path / "run", init_from=str(source), batch_size=1, save_every_steps=1)
+        shutil.rmtree(source)  # not needed to go on
+        train(tmp_path / "run", init_from=str(source), batch_size=1, save_every_steps=1)
+        steps = steps_of(tmp_path / "run", "last")
+        fresh = TrainingProgram(make_config(), 8).weights["softmax_bias"].numpy()
+        found = RunFolder(tmp_path / "run").weights("last")["softmax_bias"]
+        np.testing.assert_allclose(found, fresh + 2 * WINDOWS + steps, rtol=1e-6)
+
+    @pytest.mark.parametrize(
+        "values, message",
+        [
+            ({"hidden_size": 5}, "--hidden_size=4 there, 5 here"),
+            ({"num_layers": 2}, "--num_layers=1 there, 2 here"),
+            ({"tied": True}, "--tied=false there, true here"),
+            ({"init_from": "nowhere"}, "--init_from=nowhere: no run there"),
+        ],
+    )
+    def test_refuses_another_shape(self, source, tmp_path, values, message):
+        with pytest.raises(UserError, match=message) as caught:
+            train(tmp_path / "run", **{"init_from": str(source)} | values)
+        assert "\n" not in str(caught.value)
+        assert not (tmp_path / "run").exists()
+
+    def test_refuses_another_vocabulary(self, source, tmp_path):
+        with pytest.raises(UserError, match="another vocabulary"):
+            train(tmp_path / "run", make_corpus(words="abcdefx"), init_from=str(source))
+        assert not (tmp_path / "run").exists()
+
+    def test_refuses_a_run_without_weights(self, source, tmp_path):
+        shutil.rmtree(source / "checkpoints")
+        with pytest.raises(UserError, match="no 'best' checkpoint yet"):
+            train(tmp_path / "run", init_from=str(source))
+
+
+def interrupt_at(monkeypatch, call):
+    """A signal that is noticed at the call-th check."""
+    calls = []
+
+    def check(self):
+        calls.append(None)
+        if len(calls) == call:
+            raise Interrupted(2)
+
+    monkeypatch.setattr(Interrupts, "check", check)
+
+
+def test_interrupted_anywhere(made_up, monkeypatch, tmp_path):
+    """At every check in turn: where it says it saved, there it goes on."""
+    results = train(tmp_path / "whole")
+    expected = RunFolder(tmp_path / "whole").weights("last")["softmax_bias"]
+    for call in range(1, 100):
+        path = tmp_path / f"run{call}"
+        with monkeypatch.context() as patched:
+            interrupt_at(patched, call)
+            try:
+                train(path)
+                break
+            except Interrupted as interruption:
+                saved = interruption.checkpoint
+        assert (
+            saved.is_file() and saved == RunFolder(path).checkpoints.load("last").path
+        )
+        again = train(path)
+        assert [e["step"] for e in again["epochs"]] == [12, 24]
+        assert again["finished"] and again["best_epoch"] == results["best_epoch"]
+        found = RunFolder(path).weights("last")["softmax_bias"]
+        np.testing.assert_array_equal(found, expected)
+    assert 20 < call < 99
+
+
+def test_another_text_with_the_same_options(made_up, tmp_path):
+    train(tmp_path / "run")
+    before = snapshot(tmp_path / "run")
+    with pytest.raises(UserError, match="a run on another text"):
+        train(tmp_path / "run", make_corpus(seed=1))
+    assert snapshot(tmp_path / "run") == before
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"position": None}, "not of this run"),
+        ({"position": {"epoch": "x"}}, "epoch is 'x'"),
+        ({"position": {"window": -1}}, "window is -1"),
+        ({"position": {"epochs": 3}}, "epochs is 3"),
+        ({"position": {"new": 3}}, "unexpected keyword argument 'new'"),
+        ({"corpus": 3}, "a run on another text"),
+    ],
+)
+def test_metadata_of_something_else(made_up, tmp_path, change, message):
+    train(tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    last = folder.checkpoints.load("last")
+    folder.checkpoints.save(99, last.arrays, last.metadata | change)
+    with pytest.raises(UserError, match=message) as caught:
+        train(tmp_path / "run")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("what", ["shape", "missing", "surplus"])
+def test_arrays_of_something_else(made_up, tmp_path, what):
+    train(tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    last = folder.checkpoints.load("last")
+    arrays = dict(last.arrays)
+    if what == "shape":
+        arrays["model/embedding"] = arrays["model/embedding"][1:]
+    elif what == "missing":
+        del arrays["state/0/h"]
+    else:
+        arrays["model/lstm_9/bias"] = arrays["state/0/h"]
+    path = folder.checkpoints.save(99, arrays, last.metadata)
+    with pytest.raises(UserError, match=re.escape(f"{path}: not of this run: the ")):
+        train(tmp_path / "run")
+
+
+def test_a_run_folder_that_goes_away(made_up, tmp_path):
+    """In mid-run: one line, and nothing is made in its place."""
+    path = tmp_path / "run"
+
+    def step(number):
+        if number == 7:
+            shutil.rmtree(path)
+        return 6.0, 1.0
+
+    made_up["step"] = step
+    with pytest.raises(UserError, match="No such file or directory") as caught:
+        train(path)
+    assert "\n" not in str(caught.value) and not path.exists()
+
+
+@pytest.mark.parametrize("content", ["", "[", "[1]", '{"finished": false}'])
+def test_results_are_written_anew(made_up, tmp_path, content):
+    results = train(tmp_path / "run")
+    (tmp_path / "run" / "results.json").write_text(content)
+    again = train(tmp_path / "run")
+    assert again["last_weights"] == results["last_weights"] and again["finished"]
+    assert json.loads((tmp_path / "run" / "results.json").read_text()) == again
+
+
+def test_fallback_to_the_checkpoint_before(made_up, tmp_path):
+    """The newest is cut short after the run: it is found, and its steps repeated."""
+    train(tmp_path / "run")
+    expected = RunFolder(tmp_path / "run").weights("last")["softmax_bias"]
+    (newest,) = (tmp_path / "run" / "checkpoints").glob("last-00000024-*")
+    newest.write_bytes(newest.read_bytes()[:-10])
+    with pytest.warns(UserWarning, match=re.escape(str(newest))):
+        results = train(tmp_path / "run")
+    assert [e["step"] for e in results["epochs"]] == [12, 24]
+    found = RunFolder(tmp_path / "run").weights("last")["softmax_bias"]
+    np.testing.assert_array_equal(found, expected)
