@@ -38,18 +38,13 @@ def define_flags() -> flags.FlagValues:
     return values
 
 
-def with_preset(values: flags.FlagValues, arguments: Sequence[str]) -> list[str]:
-    """Puts the flags of the preset that --model names before all others."""
-    arguments = values.read_flags_from_files(list(arguments), force_gnu=False)
-    names = [
-        a.split("=", 1)[1] for a in arguments if a.lstrip("-").startswith("model=")
-    ]
-    name = names[-1] if names else values["model"].default
+def preset_file(name: str) -> pathlib.Path:
+    """The flagfile of a preset; UserError where there is none of that name."""
     path = PRESETS / f"{name}.flags"
     if not name.isidentifier() or not path.is_file():
-        known = ", ".join(sorted(p.stem for p in PRESETS.glob("*.flags")))
+        known = ", ".join(sorted(path.stem for path in PRESETS.glob("*.flags")))
         raise UserError(f"--model={name}: unknown; the presets are {known}")
-    return values.read_flags_from_files([f"--flagfile={path}"]) + arguments
+    return path
 
 
 def parse(arguments: Sequence[str]) -> Config | None:
@@ -58,11 +53,18 @@ def parse(arguments: Sequence[str]) -> Config | None:
     Raises:
       UserError: an unknown flag or a value that is not allowed.
     """
-    values = define_flags()
     try:
-        rest = values([sys.argv[0], *with_preset(values, arguments)])[1:]
+        # Read twice: for the preset's name, then with the preset before all else.
+        named = define_flags()
+        named([sys.argv[0], *arguments])
+        preset = preset_file(named.model)
+        values = define_flags()
+        rest = values([sys.argv[0], f"--flagfile={preset}", *arguments])[1:]
     except flags.Error as error:
-        raise UserError(" ".join(str(error).split())) from error
+        message = " ".join(str(error).removeprefix("ERROR:: ").split())
+        raise UserError(message) from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"--flagfile: not UTF-8 text: {error}") from error
     if rest:
         raise UserError(f"{rest[0]!r} is not a flag; flags begin with --")
     if values.help:

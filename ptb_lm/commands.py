@@ -8,6 +8,7 @@ import pathlib
 import shlex
 from typing import Any
 
+from ptb_lm import files
 from ptb_lm.config import Config
 from ptb_lm.corpus import corpus_name, encode_file, load_corpus
 from ptb_lm.progress import Progress
@@ -23,7 +24,7 @@ def run(config: Config) -> int:
 def save_path(config: Config) -> pathlib.Path:
     """The run folder: --save_path, or runs/MODEL-CORPUS."""
     if config.run.save_path:
-        return pathlib.Path(config.run.save_path).expanduser()
+        return files.expand_home(config.run.save_path)
     name = f"{config.run.model}-{corpus_name(config.data.data_path)}"
     return pathlib.Path("runs") / name
 
@@ -87,7 +88,7 @@ def _evaluate(config: Config) -> int:
     trained, vocabulary = folder.config(), folder.vocabulary()
     if choice.text_file:
         name = choice.text_file
-        ids = encode_file(pathlib.Path(name).expanduser(), vocabulary)
+        ids = encode_file(files.expand_home(name), vocabulary)
     else:
         data = config.data if config.data.data_path else trained.data
         name = f"{corpus_name(data.data_path)} {choice.split}"
@@ -109,6 +110,6 @@ def _report(config: Config) -> int:
     """Prints the results table of the runs in a folder."""
     from ptb_lm.report import results_table
 
-    folder = pathlib.Path(config.run.save_path or "runs").expanduser()
+    folder = files.expand_home(config.run.save_path or "runs")
     print(results_table(folder), end="")
     return 0

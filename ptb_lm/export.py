@@ -8,6 +8,7 @@ signature, without.
 """
 
 import contextlib
+import dataclasses
 import json
 import logging
 import os
@@ -23,7 +24,7 @@ import tensorflow as tf
 
 from ptb_lm import __version__, files, sampling
 from ptb_lm.checkpointing import assign
-from ptb_lm.config import Config
+from ptb_lm.corpus import corpus_name
 from ptb_lm.errors import UserError
 from ptb_lm.model import LanguageModel, State, build_model
 from ptb_lm.run_folder import RunFolder
@@ -44,10 +45,10 @@ FUNCTIONS = (
     "metadata",
 )
 
-TEXTS, SCALAR_TEXT = tf.TensorSpec([None], tf.string), tf.TensorSpec([], tf.string)
-IDS, INTEGER = tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([], tf.int32)
+TEXTS, TEXT = tf.TensorSpec([None], tf.string), tf.TensorSpec([], tf.string)
+IDS, LAST_IDS = tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([None], tf.int32)
+INTEGER, SEED = tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.int64)
 REAL, SWITCH = tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.bool)
-SEED = tf.TensorSpec([], tf.int64)
 
 
 class TextModel(tf.Module):
@@ -97,36 +98,34 @@ class TextModel(tf.Module):
         self._make_functions()
 
     def _make_functions(self) -> None:
-        """Wraps each method `_name` as the graph function `name`."""
+        """Makes each method a graph function, under its public name."""
         rules = {"temperature": REAL, "top_k": INTEGER, "top_p": REAL}
         rules |= {"seed": SEED, "allow_unknown": SWITCH}
         state = {"state": self._state_spec}
-        arguments = {
-            "generate": {"prompts": TEXTS, "num_tokens": INTEGER, **rules},
-            "score": {"texts": TEXTS, "context": SCALAR_TEXT},
-            "next_tokens": {"prompts": TEXTS, "k": INTEGER},
-            "initial_state": {"n": INTEGER},
-            "step": {"ids": IDS, **state},
-            "draw": {
-                "last_ids": tf.TensorSpec([None], tf.int32),
-                **state,
-                "num_tokens": INTEGER,
-                "position": INTEGER,
-                **rules,
-            },
-            "encode": {"texts": TEXTS},
-            "decode": {"ids": IDS},
-            "vocabulary": {},
-            "metadata": {},
+        pieces = {"last_ids": LAST_IDS, **state}
+        pieces |= {"num_tokens": INTEGER, "position": INTEGER}
+        methods = {
+            "generate": (
+                self._generate,
+                {"prompts": TEXTS, "num_tokens": INTEGER, **rules},
+            ),
+            "score": (self._score, {"texts": TEXTS, "context": TEXT}),
+            "next_tokens": (self._next_tokens, {"prompts": TEXTS, "k": INTEGER}),
+            "initial_state": (self._initial_state, {"n": INTEGER}),
+            "step": (self._step, {"ids": IDS, **state}),
+            "draw": (self._draw, {**pieces, **rules}),
+            "encode": (self._encode, {"texts": TEXTS}),
+            "decode": (self._decode, {"ids": IDS}),
+            "vocabulary": (self._vocabulary, {}),
+            "metadata": (self._tell_metadata, {}),
         }
         for name in FUNCTIONS:
+            method, arguments = methods[name]
             signature = [
                 tf.TensorSpec(spec.shape, spec.dtype, name=argument)
-                for argument, spec in arguments[name].items()
+                for argument, spec in arguments.items()
             ]
-            function = tf.function(
-                getattr(self, f"_{name}"), input_signature=signature, autograph=False
-            )
+            function = tf.function(method, input_signature=signature, autograph=False)
             setattr(self, name, function)
 
     def _generate(
@@ -337,6 +336,10 @@ class TextModel(tf.Module):
         """What is known of the model: json, string []."""
         return {"json": tf.constant(self._metadata)}
 
+    def keras_model(self) -> LanguageModel:
+        """The model itself, for Keras's own saving."""
+        return self._model()
+
     def _read_prompts(self, ids: tf.RaggedTensor) -> tuple[tf.Tensor, State]:
         """Prompts after ``<eos>`` -> last token of each, state before it."""
         ids = self._tokenizer.start_with_eos(ids)
@@ -402,3 +405,185 @@ def _checks(num_tokens, position, temperature, top_k, top_p):
         ),
     ]
     return [tf.debugging.Assert(holds, [text, value]) for holds, text, value in rules]
+
+
+def trained_model(folder: RunFolder, weights: str) -> LanguageModel:
+    """The model of a run, on any device the same graph.
+
+    Args:
+      folder: the run.
+      weights: "best" or "last".
+
+    Raises:
+      UserError: the run has no such checkpoint, or its configuration, vocabulary
+        and checkpoint do not belong together.
+    """
+    config = folder.config()
+    # Where cuDNN is in a graph, the graph needs a GPU.
+    shape = dataclasses.replace(config.model, rnn_mode="fused")
+    config = dataclasses.replace(config, model=shape)
+    model = build_model(config, len(folder.vocabulary()))
+    try:
+        assign(model.named_variables(), folder.weights(weights))
+    except UserError as error:
+        raise UserError(f"{folder.path}: {error}") from error
+    return model
+
+
+def text_model(
+    folder: RunFolder, weights: str, results: dict[str, Any] | None = None
+) -> TextModel:
+    """The trained model of a run, ready to generate and score.
+
+    Args:
+      folder: the run.
+      weights: "best" or "last".
+      results: what results.json holds or will hold; None: read it.
+
+    Raises:
+      UserError: as `trained_model`.
+    """
+    model = trained_model(folder, weights)
+    return TextModel(
+        model,
+        folder.vocabulary(),
+        metadata=_metadata(folder, model, weights, results),
+    )
+
+
+def _metadata(folder, model, weights, results):
+    """What a model should tell of itself, as JSON holds it."""
+    config = folder.config()
+    if results is None:
+        results = {}
+        with contextlib.suppress(UserError):  # the first epoch may not be over
+            results = folder.read_results()
+    return {
+        "project": f"ptb_lm {__version__}",
+        "tensorflow": tf.__version__,
+        "name": config.run.model,
+        "corpus": corpus_name(config.data.data_path),
+        "token_type": "word",
+        "vocabulary_size": model.vocab_size,
+        "parameters": model.count_params(),
+        "weights": weights,
+        "perplexities": results.get(f"{weights}_weights"),
+    }
+
+
+def export_run(
+    folder: RunFolder, weights: str = "best", results: dict[str, Any] | None = None
+) -> pathlib.Path:
+    """Writes a run's saved_model/ and model.keras.
+
+    Each is whole or absent: it is written aside and renamed.
+
+    Args:
+      folder: the run.
+      weights: "best" or "last".
+      results: as in `text_model`.
+
+    Returns:
+      The SavedModel's path.
+
+    Raises:
+      UserError: as `text_model`, or it cannot be written.
+    """
+    exported = text_model(folder, weights, results)
+    path = folder.path / "saved_model"
+    try:
+        _remove_stale(folder.path)
+        with (
+            tempfile.TemporaryDirectory(dir=folder.path, prefix=".export.") as aside,
+            _quiet(),
+        ):
+            new = pathlib.Path(aside) / "new"
+            signatures = {name: getattr(exported, name) for name in FUNCTIONS}
+            tf.saved_model.save(exported, str(new), signatures)
+            keras_file = pathlib.Path(aside) / "model.keras"
+            exported.keras_model().save(keras_file)
+            _sync(pathlib.Path(aside))
+            if path.exists():
+                path.rename(pathlib.Path(aside) / "old")
+            new.rename(path)
+            keras_file.replace(folder.path / "model.keras")
+            files.sync_folder(folder.path)
+    except (OSError, tf.errors.OpError) as error:
+        reason = getattr(error, "strerror", None) or getattr(error, "message", error)
+        raise UserError(f"{path}: cannot write: {reason}") from error
+    return path
+
+
+def _sync(folder: pathlib.Path) -> None:
+    """Makes all below a folder durable."""
+    for path in folder.rglob("*"):
+        if path.is_dir():
+            files.sync_folder(path)
+        else:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+
+
+def _remove_stale(folder: pathlib.Path) -> None:
+    """Removes what killed exports left; a young one may be at work."""
+    for path in folder.glob(".export.*"):
+        if time.time() - path.stat().st_mtime > STALE_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Holds back what TensorFlow logs of every export."""
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def open_text_model(path: pathlib.Path, weights: str = "best") -> Any:
+    """Opens a run folder or a SavedModel of this project.
+
+    A run is read from its checkpoint, so that the weights are those asked for;
+    where it has none, from its saved_model.
+
+    Args:
+      path: a run folder, or a folder with saved_model.pb.
+      weights: "best" or "last", for a run folder.
+
+    Returns:
+      A `TextModel`, or the like of it that TensorFlow restored.
+
+    Raises:
+      UserError: there is neither there, or it cannot be used.
+    """
+    if (path / "saved_model.pb").is_file():
+        return _load(path)
+    folder = RunFolder(path)
+    if (path / "checkpoints").is_dir() and folder.holds_run():
+        return text_model(folder, weights)
+    if (path / "saved_model" / "saved_model.pb").is_file():
+        return _load(path / "saved_model")
+    if folder.holds_run():
+        return text_model(folder, weights)  # says that there is no checkpoint
+    raise UserError(
+        f"{path}: neither a run (no flags.txt) nor a SavedModel (no saved_model.pb)"
+    )
+
+
+def _load(path: pathlib.Path) -> Any:
+    """Restores a SavedModel; UserError where it is damaged or not one of ours."""
+    try:
+        with _quiet():
+            loaded = tf.saved_model.load(str(path))
+    except Exception as error:  # a bad file makes TensorFlow raise almost anything
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"{path}: cannot be loaded: {reason}") from error
+    missing = [name for name in FUNCTIONS if not hasattr(loaded, name)]
+    if missing:
+        raise UserError(
+            f"{path}: a SavedModel, but not of this project: no function {missing[0]}"
+        )
+    return loaded

@@ -44,24 +44,24 @@ class Progress:
             now = time.monotonic()
             if now - self._last_draw >= self.REDRAW_SECONDS or done == total:
                 self._last_draw = now
-                self._draw(label, done / total, facts + left)
+                self._draw(label, done, total, facts + left)
         elif done * 10 >= self._next_tenth * total:
             self._next_tenth = done * 10 // total + 1
-            self.line(f"{label}  {done / total:4.0%}  {facts}{left}")
+            self.line(f"{label}  {done * 100 // total:3d}%  {facts}{left}")
 
     def start(self) -> None:
         """Begins another epoch."""
         self._next_tenth = 1
 
-    def _draw(self, label: str, share: float, facts: str) -> None:
+    def _draw(self, label: str, done: int, total: int, facts: str) -> None:
         """Redraws the bar within the terminal's width."""
         width = shutil.get_terminal_size().columns - 1
         room = width - len(label) - len(facts) - 11
         bar = ""
         if room >= 5:
-            filled = round(share * room)
+            filled = done * room // total
             bar = "[" + "=" * filled + " " * (room - filled) + "]"
-        text = f"{label} {share:4.0%} {bar}  {facts}"[:width]
+        text = f"{label} {done * 100 // total:3d}% {bar}  {facts}"[:width]
         self._stream.write("\r" + text.ljust(width))
         self._stream.flush()
         self._drawn = True

@@ -14,6 +14,7 @@ import tensorflow as tf
 from ptb_lm.errors import UserError
 
 _PENDING = "pending"  # not a name that TensorBoard takes for events
+_FRAME_BYTES = 16  # of a TFRecord: length, its checksum, the content's checksum
 
 
 @contextlib.contextmanager
@@ -110,20 +111,22 @@ def drop_events_after(folder: pathlib.Path, step: int, epochs: int) -> None:
     """
     (folder / _PENDING).unlink(missing_ok=True)
     for path in sorted(folder.glob("events.out.tfevents.*")):
-        kept, dropped = [], False
-        try:
+        records = []
+        with contextlib.suppress(tf.errors.DataLossError):
             for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-                event = tf.compat.v1.Event.FromString(record)
-                tags = [value.tag for value in event.summary.value]
-                by_epoch = any(tag.startswith("epoch/") for tag in tags)
-                late = bool(tags) and event.step > (epochs if by_epoch else step)
-                dropped |= late
-                if not late:
-                    kept.append(record)
-        except tf.errors.DataLossError:
-            dropped = True
-        if dropped:
+                records.append(record)  # extend() would lose those before the error
+        kept = [record for record in records if not _is_late(record, step, epochs)]
+        whole_size = sum(len(record) + _FRAME_BYTES for record in kept)
+        if whole_size != path.stat().st_size:
             _rewrite(path, kept)
+
+
+def _is_late(record: bytes, step: int, epochs: int) -> bool:
+    """Whether a record is a point after a step, or after a number of epochs."""
+    event = tf.compat.v1.Event.FromString(record)
+    tags = [value.tag for value in event.summary.value]
+    by_epoch = any(tag.startswith("epoch/") for tag in tags)
+    return bool(tags) and event.step > (epochs if by_epoch else step)
 
 
 def _rewrite(path: pathlib.Path, records: list[bytes]) -> None:

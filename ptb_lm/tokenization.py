@@ -65,7 +65,7 @@ class GraphTokenizer(tf.Module):
         )
 
     def _split_words(self, texts):
-        """string [n] -> string [n, (words)]."""
+        """String [n] -> string [n, (words)]."""
         if self.eos_id is not None:
             texts = tf.strings.regex_replace(texts, "\n", f" {END_OF_SENTENCE} ")
         texts = tf.strings.regex_replace(texts, _WHITE_SPACE, " ")

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ptb_lm import optimization
+from ptb_lm import files, optimization
 from ptb_lm.checkpointing import assign
 from ptb_lm.config import Config, format_value
 from ptb_lm.corpus import Corpus
@@ -123,7 +123,7 @@ def initial_weights(config: Config, vocabulary: Vocabulary) -> dict[str, np.ndar
       UserError: there is no such run, or its vocabulary or shape is another.
     """
     option = f"--init_from={config.training.init_from}"
-    folder = RunFolder(pathlib.Path(config.training.init_from).expanduser())
+    folder = RunFolder(files.expand_home(config.training.init_from))
     if not folder.holds_run():
         raise UserError(f"{option}: no run there (no flags.txt)")
     theirs, ours = (dataclasses.asdict(c.model) for c in (folder.config(), config))

@@ -1,5 +1,6 @@
 """Checkpoints: whole, or found to be damaged; never executed."""
 
+import contextlib
 import hashlib
 import io
 import json
@@ -7,6 +8,7 @@ import os
 import pickle
 import random
 import re
+import subprocess
 import warnings
 import zipfile
 
@@ -317,3 +319,60 @@ class TestFiles:
         (tmp_path / "file").write_bytes(b"one\ntwo\n\xe9t\xe9\n")
         with pytest.raises(UserError, match=r"file, line 3: not UTF-8"):
             files.read_text(tmp_path / "file")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 64 KiB of its own."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(disk)]
+    try:
+        mounted = subprocess.run(command, capture_output=True).returncode == 0
+    except OSError:
+        mounted = False
+    if not mounted:
+        pytest.skip("mounting a file system is not permitted here")
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_full_disk(small_disk):
+    """Each state takes 5 KiB: at some point there is no room, and room again."""
+    checkpoints = CheckpointFolder(small_disk / "checkpoints")
+    for step in (10, 20):
+        checkpoints.save(step, state(step), {"step": step}, best=step == 10)
+    ballast = small_disk / "ballast"
+    for kept in range(0, 50_000, 4096):
+        with ballast.open("wb", buffering=0) as file:
+            with contextlib.suppress(OSError):
+                while file.write(b"x" * 4096):
+                    pass
+            file.truncate(max(os.path.getsize(ballast) - kept, 0))
+        try:
+            checkpoints.save(30, state(30), {"step": 30}, best=True)
+            break
+        except UserError as error:
+            assert str(error).endswith("No space left on device")
+        assert_is_state(checkpoints.load("last"), 20)
+        assert_is_state(checkpoints.load("best"), 10)
+        with pytest.raises(UserError, match="No space left on device"):
+            files.write_json(small_disk / "results.json", "x" * (kept + 4096))
+    assert kept > 0
+    assert_is_state(checkpoints.load("best"), 30)
+    assert names(small_disk / "checkpoints") == [
+        "best-00000030.npz",
+        "last-00000020.npz",
+        "last-00000030.npz",
+    ]
+
+
+def test_a_disk_that_turns_read_only(small_disk):
+    checkpoints = CheckpointFolder(small_disk / "checkpoints")
+    checkpoints.save(10, state(10), {"step": 10})
+    (small_disk / "checkpoints" / "pending.npz").write_text("half")
+    remount = ["mount", "-o", "remount,ro", str(small_disk)]
+    subprocess.run(remount, check=True)
+    with pytest.raises(UserError, match="cannot write: Read-only file system"):
+        checkpoints.save(20, state(20), {"step": 20})
+    assert_is_state(checkpoints.load("last"), 10)

@@ -30,8 +30,6 @@ SIZES_FROM_ZERO = [
     "save_every_steps",
     "seed",
 ]
-# Bugs of run_ptb.py and commands.py, reported; remove with the fix.
-to_be_mended = pytest.mark.xfail(strict=True, reason="reported, not yet mended")
 
 
 def tree(folder):
@@ -219,7 +217,7 @@ def test_where_nothing_can_be_written(fails, corpus, path):
 @pytest.mark.parametrize(
     "path",
     [
-        pytest.param("~no-such-user/run", marks=to_be_mended),
+        "~no-such-user/run",
         pytest.param("x" * 300, id="too long"),
     ],
 )
@@ -257,7 +255,7 @@ def test_mode_that_needs_a_run(fails, tmp_path, mode):
 )
 @pytest.mark.parametrize(
     "form",
-    ["--model={}", "-model={}", pytest.param("--model {}", marks=to_be_mended)],
+    ["--model={}", "-model={}", "--model {}"],
 )
 def test_unknown_model(fails, corpus, name, form):
     arguments = [part.replace("{}", name) for part in form.split()]
@@ -267,7 +265,6 @@ def test_unknown_model(fails, corpus, name, form):
         assert preset in line
 
 
-@to_be_mended
 def test_missing_flagfile(fails, tmp_path):
     line = fails(f"--flagfile={tmp_path}/none.flags")
     assert f"{tmp_path}/none.flags" in line
@@ -278,7 +275,6 @@ def test_flagfile_is_a_folder(fails, tmp_path):
     assert str(tmp_path) in fails(f"--flagfile={tmp_path}")
 
 
-@to_be_mended
 def test_flagfile_is_not_text(fails, tmp_path):
     path = tmp_path / "bad.flags"
     path.write_bytes(b"\xff\xfe--seed=3\n")

@@ -50,8 +50,8 @@ def make_corpus(seed=0, words="abcdefg"):
 
 @pytest.fixture
 def made_up(monkeypatch):
-    """Steps cost 1 nat a token, valid as listed; each step adds 1 to a weight."""
-    figures = {"valid": [1.0] * 100, "step": lambda step: (6.0, 1.0)}
+    """Steps cost 1 nat a token and add 1 to a weight; valid as listed, then 1."""
+    figures = {"valid": [], "step": lambda step: (6.0, 1.0)}
 
     def train_steps(self, batches, count, step, rate):
         taken = [figures["step"](int(step) + index) for index in range(int(count))]
@@ -60,7 +60,7 @@ def made_up(monkeypatch):
 
     def tutorial(self, ids, batch_size, num_steps, between_chunks):
         between_chunks()
-        return Score(figures["valid"].pop(0) * 10, 10)
+        return Score((figures["valid"] or [1.0]).pop(0) * 10, 10)
 
     def exact(self, ids, between_chunks):
         between_chunks()
@@ -93,7 +93,7 @@ def steps_of(path, kind):
     ],
 )
 def test_early_stopping(made_up, tmp_path, valid, patience, epochs, best):
-    made_up["valid"] = [*valid[:epochs], 1.0, 1.0]  # two more for the final scores
+    made_up["valid"] = valid[:epochs]
     results = train(tmp_path / "run", early_stopping=patience, max_max_epoch=7)
     assert [e["valid_perplexity"] for e in results["epochs"]] == pytest.approx(
         [math.exp(v) for v in valid[:epochs]]
@@ -122,7 +122,7 @@ def test_not_finite(made_up, tmp_path, nats, norm):
 
 def test_not_finite_before_the_first_checkpoint(made_up, tmp_path):
     made_up["step"] = lambda step: (math.inf, 1.0)
-    with pytest.raises(UserError, match="step 1, .*; no checkpoint was written yet"):
+    with pytest.raises(UserError, match=r"step 1, .*; no checkpoint was written"):
         train(tmp_path / "run")
 
 
@@ -162,7 +162,7 @@ class TestInitFrom:
     @pytest.fixture
     def source(self, made_up, tmp_path):
         """A run whose second epoch of three was the best."""
-        made_up["valid"] = [2.0, 1.0, 3.0, *[1.0] * 100]
+        made_up["valid"] = [2.0, 1.0, 3.0]
         train(tmp_path / "source", max_max_epoch=3)
         return tmp_path / "source"
 
@@ -214,10 +214,10 @@ def interrupt_at(monkeypatch, call):
 
 
 def test_interrupted_anywhere(made_up, monkeypatch, tmp_path):
-    """At every check in turn: where it says it saved, there it goes on."""
+    """At every other check in turn: where it says it saved, there it goes on."""
     results = train(tmp_path / "whole")
     expected = RunFolder(tmp_path / "whole").weights("last")["softmax_bias"]
-    for call in range(1, 100):
+    for call in range(1, 100, 2):
         path = tmp_path / f"run{call}"
         with monkeypatch.context() as patched:
             interrupt_at(patched, call)
