@@ -11,13 +11,21 @@ from typing import Any
 from ptb_lm import files
 from ptb_lm.config import Config
 from ptb_lm.corpus import corpus_name, encode_file, load_corpus
+from ptb_lm.generation import sample, score
 from ptb_lm.progress import Progress
 from ptb_lm.quiet_start import start_tensorflow
 
 
 def run(config: Config) -> int:
     """Carries out the configuration's mode and returns the exit status."""
-    modes = {"train": _train, "evaluate": _evaluate, "report": _report}
+    modes = {
+        "train": _train,
+        "evaluate": _evaluate,
+        "sample": lambda config: sample(config, save_path(config)),
+        "score": lambda config: score(config, save_path(config)),
+        "export": _export,
+        "report": _report,
+    }
     return modes[config.run.mode](config)
 
 
@@ -76,6 +84,7 @@ def _summary(results: dict[str, Any], path: pathlib.Path) -> str:
         f"Everything is in {path}",
         f"  tensorboard --logdir={shlex.quote(str(path.parent))}",
         f"  python run_ptb.py --mode=evaluate --save_path={place} --split=valid",
+        f"  python run_ptb.py --mode=sample --save_path={place}",
     ]
     return "\n".join(rows)
 
@@ -88,7 +97,7 @@ def _evaluate(config: Config) -> int:
     trained, vocabulary = folder.config(), folder.vocabulary()
     if choice.text_file:
         name = choice.text_file
-        ids = encode_file(files.expand_home(name), vocabulary)
+        ids = encode_file(files.expand_home(name), vocabulary, trained.data.token_type)
     else:
         data = config.data if config.data.data_path else trained.data
         name = f"{corpus_name(data.data_path)} {choice.split}"
@@ -102,6 +111,24 @@ def _evaluate(config: Config) -> int:
         f" ({score.nats_per_token:.5f} nats or {score.bits_per_token:.5f} bits a"
         f" token; {score.tokens:,} tokens, counted the {choice.counting} way;"
         f" {choice.weights} weights of {folder.path})"
+    )
+    return 0
+
+
+def _export(config: Config) -> int:
+    """Writes the SavedModel and the Keras file of a trained run."""
+    from ptb_lm.run_folder import RunFolder
+
+    folder, weights = RunFolder(save_path(config)), config.evaluation.weights
+    folder.config()  # where there is no run, says so before TensorFlow starts
+    start_tensorflow()
+    from ptb_lm.export import export_run
+
+    path = export_run(folder, weights)
+    print(
+        f"{path}: the {weights} weights;"
+        f' tf.saved_model.load({str(path)!r}).generate(["..."])\n'
+        f"{folder.path / 'model.keras'}: the same for Keras"
     )
     return 0
 

@@ -92,9 +92,10 @@ class RunConfig(_Validated):
 
     mode: str = option(
         "train",
-        "What to do: train (and evaluate), evaluate a trained run, or report"
-        " (the results table of the runs in a folder).",
-        choices=("train", "evaluate", "report"),
+        "What to do: train (and evaluate); evaluate a trained run; sample, generate"
+        " text with it; score a text, token by token; export, write its SavedModel;"
+        " report, the results table of the runs in a folder.",
+        choices=("train", "evaluate", "sample", "score", "export", "report"),
         defines_run=False,
     )
     model: str = option(
@@ -132,10 +133,16 @@ class DataConfig(_Validated):
         " download the Penn Treebank once. Empty: the built-in corpus.",
         defines_run=False,
     )
+    token_type: str = option(
+        "word",
+        "What a token is: word (separated by white space, <eos> at line ends) or"
+        " char (every character, the line feed included).",
+        choices=("word", "char"),
+    )
     max_vocab_size: int = option(
         0,
-        "Words kept, the most frequent of the training text; rarer ones become"
-        " <unk>. 0: all words.",
+        "Tokens kept, the most frequent of the training text; rarer ones become"
+        " <unk>. 0: all tokens.",
         minimum=0,
     )
     ptb_url: str = option(
@@ -145,7 +152,8 @@ class DataConfig(_Validated):
     )
     cache_dir: str = option(
         "",
-        "Folder for the downloaded corpus. Empty: $PTB_LM_CACHE, else ~/.cache/ptb_lm.",
+        "Folder for the downloaded corpus and for encoded corpora. Empty:"
+        " $PTB_LM_CACHE, else ~/.cache/ptb_lm.",
         defines_run=False,
     )
 
@@ -178,6 +186,12 @@ class ModelConfig(_Validated):
         "LSTM kernel: fused (this project's), keras (Keras's own loop; cuDNN on a"
         " GPU), or auto: keras on a GPU, else fused.",
         choices=("auto", "fused", "keras"),
+    )
+    dtype: str = option(
+        "float32",
+        "Type that matrices are multiplied in: float32 or bfloat16. All else, the"
+        " loss and its sums included, is float32.",
+        choices=("float32", "bfloat16"),
     )
 
 
@@ -218,7 +232,7 @@ class TrainingConfig(_Validated):
     )
     seed: int = option(
         1,
-        "Seed of the initial weights and of dropout.",
+        "Seed of the initial weights, of dropout, and of generated text.",
         minimum=0,
         maximum=2**31 - 1,
     )
@@ -236,12 +250,14 @@ class EvaluationConfig(_Validated):
     )
     text_file: str = option(
         "",
-        "Text file to evaluate instead of a part of the corpus, one sentence a line.",
+        "Text file to evaluate instead of a part of the corpus, or to score, one"
+        " sentence a line.",
         defines_run=False,
     )
     weights: str = option(
         "best",
-        "Weights to evaluate: best (lowest valid perplexity) or last.",
+        "Weights to evaluate, sample, score or export: best (lowest valid"
+        " perplexity) or last.",
         choices=("best", "last"),
         defines_run=False,
     )
@@ -255,6 +271,72 @@ class EvaluationConfig(_Validated):
 
 
 @dataclasses.dataclass(frozen=True)
+class GenerationConfig(_Validated):
+    """What --mode=sample generates and --mode=score scores, and how it is shown."""
+
+    prompt: str = option(
+        "-",
+        "Text to go on from; empty: the start of a sentence. -: asks for prompts on"
+        " a terminal, else one prompt a line from standard input.",
+        defines_run=False,
+    )
+    num_tokens: int = option(
+        100,
+        "Tokens to draw for each text.",
+        minimum=1,
+        maximum=2**31 - 1,
+        defines_run=False,
+    )
+    num_samples: int = option(
+        1,
+        "Texts to generate for each prompt; the i-th text of the command, from 0, is"
+        " drawn with seed + i.",
+        minimum=1,
+        defines_run=False,
+    )
+    temperature: float = option(
+        1.0,
+        "Divides the logits: below 1 likely tokens become likelier; 0 always takes"
+        " the likeliest.",
+        minimum=0.0,
+        defines_run=False,
+    )
+    top_k: int = option(
+        0,
+        "Draw among this many likeliest tokens only. 0: all.",
+        minimum=0,
+        maximum=2**31 - 1,
+        defines_run=False,
+    )
+    top_p: float = option(
+        1.0,
+        "Draw among the likeliest tokens that together have this probability only.",
+        above=0.0,
+        maximum=1.0,
+        defines_run=False,
+    )
+    allow_unknown: bool = option(
+        False, "Whether <unk> may be drawn.", defines_run=False
+    )
+    text: str = option(
+        "-", "Text to score. -: that of standard input.", defines_run=False
+    )
+    each_line: bool = option(
+        False,
+        "Score each line by itself, as a sentence after <eos>, all of its tokens;"
+        " else all lines as one text, of which the first token has nothing before it"
+        " and is not counted, as --mode=evaluate does.",
+        defines_run=False,
+    )
+    format: str = option(
+        "text",
+        "Output of sample and score: text, or json (one object a line).",
+        choices=("text", "json"),
+        defines_run=False,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """The complete configuration of one command."""
 
@@ -263,6 +345,7 @@ class Config:
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
+    generation: GenerationConfig = dataclasses.field(default_factory=GenerationConfig)
 
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> "Config":

@@ -32,7 +32,7 @@ class Evaluator:
     def _score_chunk_eagerly(self, inputs, targets, state):
         """[batch, time] ids and the state -> (sum of nats float64, state)."""
         embedded = self._model.embed(tf.transpose(inputs))
-        features, state = self._model.features(embedded, state)
+        features, state = self._model.features(embedded, state, with_gradient=False)
         nats = self._model.token_nats(features, tf.transpose(targets))
         return tf.reduce_sum(tf.cast(nats, tf.float64)), state
 

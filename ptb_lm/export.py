@@ -38,7 +38,9 @@ FUNCTIONS = (
     "next_tokens",
     "initial_state",
     "step",
+    "begin",
     "draw",
+    "split",
     "encode",
     "decode",
     "vocabulary",
@@ -54,9 +56,9 @@ REAL, SWITCH = tf.TensorSpec([], tf.float32), tf.TensorSpec([], tf.bool)
 class TextModel(tf.Module):
     """A language model with its vocabulary: strings in, strings out, batched.
 
-    Prompts are read after an ``<eos>`` from a zero state, as a sentence stands in
-    the training text; so an empty prompt starts a sentence. Unknown words are
-    read as ``<unk>``.
+    Prompts are read after a line end (``<eos>``) from a zero state, as a sentence
+    stands in the training text; so an empty prompt starts a sentence. Unknown
+    words are read as ``<unk>``.
 
     A state is one tensor, float32 [n, parts, hidden]: h and c of each layer.
     """
@@ -90,7 +92,8 @@ class TextModel(tf.Module):
         self._model = lambda: model
         self._weights = model.named_variables()
         self._tokenizer = GraphTokenizer(vocabulary, token_type)
-        self._metadata = json.dumps(metadata or {}, ensure_ascii=False)
+        metadata = {"token_type": token_type} | (metadata or {})
+        self._metadata = json.dumps(metadata, ensure_ascii=False)
         state = model.initial_state(1)
         parts = tf.nest.flatten(state)
         self._structure = tf.nest.map_structure(lambda _: None, state)
@@ -113,7 +116,9 @@ class TextModel(tf.Module):
             "next_tokens": (self._next_tokens, {"prompts": TEXTS, "k": INTEGER}),
             "initial_state": (self._initial_state, {"n": INTEGER}),
             "step": (self._step, {"ids": IDS, **state}),
+            "begin": (self._begin, {"ids": IDS}),
             "draw": (self._draw, {**pieces, **rules}),
+            "split": (self._split, {"texts": TEXTS}),
             "encode": (self._encode, {"texts": TEXTS}),
             "decode": (self._decode, {"ids": IDS}),
             "vocabulary": (self._vocabulary, {}),
@@ -180,12 +185,13 @@ class TextModel(tf.Module):
     def _score(self, texts: tf.Tensor, context: tf.Tensor = "") -> dict[str, tf.Tensor]:
         """Scores each text, whatever the other texts are.
 
-        Texts are read as a corpus is: the last line is closed by ``<eos>``, like
-        the others. Counted are all tokens that have something before them, each
-        given all that comes before it, from a zero state. Without a context that
-        leaves out the first token, exactly as `Evaluator.exact` counts, so that
-        the perplexity is that of ``--mode=evaluate``. With one (``<eos>``: the
-        start of a sentence), every token of the text is counted.
+        Texts are read as a corpus is: the last line of words is closed by
+        ``<eos>``, like the others. Counted are all tokens that have something
+        before them, each given all that comes before it, from a zero state.
+        Without a context that leaves out the first token, exactly as
+        `Evaluator.exact` counts, so that the perplexity is that of
+        ``--mode=evaluate``. With one (a line feed, as before a sentence), every
+        token of the text is counted.
 
         Args:
           texts: string [n].
@@ -236,8 +242,8 @@ class TextModel(tf.Module):
         model = self._model()
         prompt_ids = self._tokenizer.ids(self._tokenizer.split(prompts, False))
         last_ids, state = self._read_prompts(prompt_ids)
-        features, _ = model.features(model.embed(last_ids[None]), state)
-        probabilities = tf.nn.softmax(model.logits(features[0]))
+        logits, _ = sampling.next_logits(model, last_ids, state)
+        probabilities = tf.nn.softmax(logits)
         check = tf.debugging.assert_greater_equal(k, 1, "k must be at least 1")
         with tf.control_dependencies([check]):
             k = tf.minimum(k, model.vocab_size)
@@ -261,13 +267,28 @@ class TextModel(tf.Module):
             [n, t, vocabulary].
           state: after them.
         """
+        model = self._model()
         check = tf.debugging.assert_positive(tf.shape(ids)[1], "ids has no tokens")
         with tf.control_dependencies([check]):
-            logits, state = self._model()(ids, self._unpack(state))
-        return {
-            "log_probabilities": tf.nn.log_softmax(logits),
-            "state": self._pack(state),
-        }
+            embedded = model.embed(tf.transpose(ids))
+        features, state = model.features(
+            embedded, self._unpack(state), with_gradient=False
+        )
+        scores = tf.nn.log_softmax(model.logits(tf.transpose(features, [1, 0, 2])))
+        return {"log_probabilities": scores, "state": self._pack(state)}
+
+    def _begin(self, ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Reads prompts of one length, for `draw` to go on from.
+
+        Args:
+          ids: int32 [n, t]; t may be 0.
+
+        Returns:
+          last_ids: the last token of each row, int32 [n].
+          state: before that token is read, float32 [n, parts, hidden].
+        """
+        last_ids, state = self._read_prompts(tf.RaggedTensor.from_tensor(ids))
+        return {"last_ids": last_ids, "state": self._pack(state)}
 
     def _draw(
         self,
@@ -309,17 +330,23 @@ class TextModel(tf.Module):
         )
         return {"ids": ids, "state": self._pack(state)}
 
+    def _split(self, texts: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Tokens of texts as they stand there, known or not.
+
+        Returns:
+          tokens: string [n, t], "" after a text's end.
+        """
+        return {"tokens": self._tokenizer.split(texts, False).to_tensor("")}
+
     def _encode(self, texts: tf.Tensor) -> dict[str, tf.Tensor]:
         """Reads texts: string [n]; the last line is left open.
 
         Returns:
-          tokens: as they stand there, string [n, t], "" after a text's end.
           ids: as the model reads them, int32 [n, t], 0 after a text's end.
           lengths: tokens of each text, int64 [n].
         """
         tokens = self._tokenizer.split(texts, False)
         return {
-            "tokens": tokens.to_tensor(""),
             "ids": self._tokenizer.ids(tokens).to_tensor(),
             "lengths": tokens.row_lengths(),
         }
@@ -336,13 +363,22 @@ class TextModel(tf.Module):
         """What is known of the model: json, string []."""
         return {"json": tf.constant(self._metadata)}
 
+    def save(self, path: pathlib.Path) -> None:
+        """Writes a SavedModel folder, each function a method and a signature."""
+        # As concrete functions: others would be traced once more.
+        signatures = {
+            name: getattr(self, name).get_concrete_function() for name in FUNCTIONS
+        }
+        with _quiet():
+            tf.saved_model.save(self, str(path), signatures)
+
     def keras_model(self) -> LanguageModel:
         """The model itself, for Keras's own saving."""
         return self._model()
 
     def _read_prompts(self, ids: tf.RaggedTensor) -> tuple[tf.Tensor, State]:
-        """Prompts after ``<eos>`` -> last token of each, state before it."""
-        ids = self._tokenizer.start_with_eos(ids)
+        """Prompts after a line end -> last token of each, state before it."""
+        ids = self._tokenizer.start_line(ids)
         model = self._model()
         state = model.initial_state(tf.cast(ids.nrows(), tf.int32))
         last_ids = tf.squeeze(ids[:, -1:].to_tensor(shape=[None, 1]), axis=1)
@@ -447,6 +483,7 @@ def text_model(
     return TextModel(
         model,
         folder.vocabulary(),
+        folder.config().data.token_type,
         metadata=_metadata(folder, model, weights, results),
     )
 
@@ -463,7 +500,7 @@ def _metadata(folder, model, weights, results):
         "tensorflow": tf.__version__,
         "name": config.run.model,
         "corpus": corpus_name(config.data.data_path),
-        "token_type": "word",
+        "token_type": config.data.token_type,
         "vocabulary_size": model.vocab_size,
         "parameters": model.count_params(),
         "weights": weights,
@@ -498,8 +535,7 @@ def export_run(
             _quiet(),
         ):
             new = pathlib.Path(aside) / "new"
-            signatures = {name: getattr(exported, name) for name in FUNCTIONS}
-            tf.saved_model.save(exported, str(new), signatures)
+            exported.save(new)
             keras_file = pathlib.Path(aside) / "model.keras"
             exported.keras_model().save(keras_file)
             _sync(pathlib.Path(aside))

@@ -2,6 +2,11 @@
 
 import tensorflow as tf
 
+from ptb_lm.precision import matmul
+
+# Below this a float32 probability loses digits, and then becomes zero.
+_SMALLEST_PROBABILITY = 1e-30
+
 
 def token_nats(
     features: tf.Tensor,
@@ -9,13 +14,13 @@ def token_nats(
     bias: tf.Tensor,
     targets: tf.Tensor,
     tied: bool = False,
+    matmul_dtype: str | None = None,
 ) -> tf.Tensor:
     """Cross entropy of each target under softmax(features W + bias).
 
-    The gradient of the logits, softmax - one-hot, is formed in the same pass
-    as the loss while the logits are at hand. The three products around that
-    pass are left to the graph, whose matrix product is the faster one; the pass
-    itself is compiled, so that it reads and writes [n, vocabulary] once.
+    The softmax is taken once: the loss reads its value at the target, and the
+    gradient of the logits, softmax - one-hot, is made of it in place. Whatever
+    scales a row does so on [n, hidden], not on [n, vocabulary].
 
     Args:
       features: [n, hidden].
@@ -23,25 +28,48 @@ def token_nats(
       bias: [vocabulary].
       targets: int32 [n].
       tied: whether the matrix is an embedding, to be transposed.
+      matmul_dtype: type that matrices are multiplied in, see `precision`; None:
+        their own.
 
     Returns:
       -log p(target) in nats, float32 [n].
     """
+    rows = tf.range(tf.shape(targets)[0], dtype=targets.dtype)
+    places = tf.stack([rows, targets], axis=1)  # of the targets' logits, [n, 2]
+
+    def cast(tensor):
+        return tensor if matmul_dtype is None else tf.cast(tensor, matmul_dtype)
 
     @tf.custom_gradient
     def run(features, matrix, bias):
-        products = tf.matmul(features, matrix, transpose_b=tied)
-        nats, delta = _softmax_pass(products, bias, targets)
+        factor = cast(matrix)
+
+        def logits():
+            products = matmul(features, factor, transpose_b=tied)
+            return tf.nn.bias_add(products, bias)
+
+        probabilities = tf.nn.softmax(logits())
+        target_probabilities = tf.gather_nd(probabilities, places)
+        nats = tf.cond(
+            tf.reduce_all(target_probabilities > _SMALLEST_PROBABILITY),
+            lambda: -tf.math.log(target_probabilities),
+            lambda: _nats_of_improbable(logits(), places),
+        )
 
         def gradient(d_nats):
-            weighted = features * d_nats[:, None]
-            d_features = tf.matmul(delta, matrix, transpose_b=not tied)
-            d_matrix = (
-                tf.matmul(delta, weighted, transpose_a=True)
-                if tied
-                else tf.matmul(weighted, delta, transpose_a=True)
-            )
+            # Read before it is changed, so that it can be changed in place.
+            with tf.control_dependencies([target_probabilities]):
+                ones = tf.ones_like(target_probabilities)
+                delta = tf.tensor_scatter_nd_sub(probabilities, places, ones)
             d_bias = tf.squeeze(tf.matmul(d_nats[None], delta), axis=0)
+            delta = cast(delta)
+            weighted = features * d_nats[:, None]
+            d_features = matmul(delta, factor, transpose_b=not tied)
+            d_matrix = (
+                matmul(delta, weighted, transpose_a=True)
+                if tied
+                else matmul(weighted, delta, transpose_a=True)
+            )
             return d_nats[:, None] * d_features, d_matrix, d_bias
 
         return nats, gradient
@@ -49,15 +77,6 @@ def token_nats(
     return run(features, tf.convert_to_tensor(matrix), tf.convert_to_tensor(bias))
 
 
-@tf.function(jit_compile=True)
-def _softmax_pass(products, bias, targets):
-    """Products [n, vocabulary] -> nats [n], softmax - one-hot [n, vocabulary]."""
-    logits = products + bias
-    is_target = tf.range(logits.shape[1])[None] == targets[:, None]
-    one_hot = tf.cast(is_target, logits.dtype)
-    largest = tf.reduce_max(logits, axis=1, keepdims=True)
-    exponentials = tf.exp(logits - largest)
-    total = tf.reduce_sum(exponentials, axis=1, keepdims=True)
-    log_total = tf.squeeze(tf.math.log(total) + largest, axis=1)
-    nats = log_total - tf.reduce_sum(logits * one_hot, axis=1)
-    return nats, exponentials / total - one_hot
+def _nats_of_improbable(logits, places):
+    """Nats of targets whose probability a float32 cannot hold, [n]."""
+    return tf.reduce_logsumexp(logits, axis=1) - tf.gather_nd(logits, places)

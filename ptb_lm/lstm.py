@@ -7,12 +7,15 @@
 (Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000; the
 gates in the order that Keras stores them.) The inputs of all steps are
 projected in one product before the loop, so that only h_{t-1} R is left inside;
-in the gradient, dz of all steps is collected and each weight's gradient is one
-product after the loop.
+in the gradient, what needs no gradient itself is computed for all steps before the
+loop, dz of all steps is collected in it, and each weight's gradient is one product
+after it.
 """
 
 import keras
 import tensorflow as tf
+
+from ptb_lm.precision import matmul
 
 # Sequences of a known length up to this are unrolled: no loop machinery, and
 # the layers of a stack overlap in time. Longer ones would take long to trace.
@@ -30,6 +33,8 @@ def lstm_sequence(
     kernel: tf.Tensor,
     recurrent_kernel: tf.Tensor,
     bias: tf.Tensor,
+    with_gradient: bool = True,
+    matmul_dtype: str | None = None,
 ) -> Tensors:
     """Runs an LSTM over a sequence, with a hand-written gradient.
 
@@ -40,6 +45,10 @@ def lstm_sequence(
       kernel: W, [width, 4 * hidden].
       recurrent_kernel: R, [hidden, 4 * hidden].
       bias: b, [4 * hidden].
+      with_gradient: False leaves out what only the gradient needs; there is none
+        then.
+      matmul_dtype: type that matrices are multiplied in, see `precision`; None:
+        their own.
 
     Returns:
       Outputs [time, batch, hidden], and h and c after the last step.
@@ -49,26 +58,35 @@ def lstm_sequence(
     forward = _forward_unrolled if unroll else _forward_loop
     backward = _backward_unrolled if unroll else _backward_loop
 
+    def cast(tensor):
+        return tensor if matmul_dtype is None else tf.cast(tensor, matmul_dtype)
+
+    def project(inputs, kernel, bias):
+        projected = tf.nn.bias_add(matmul(_flatten(inputs), cast(kernel)), bias)
+        return _unflatten(projected, inputs)  # [time, batch, 4 * hidden]
+
     @tf.custom_gradient
     def run(inputs, h, c, kernel, recurrent_kernel, bias):
-        flat_inputs = _flatten(inputs)  # [time * batch, width]
-        projected = tf.nn.bias_add(tf.matmul(flat_inputs, kernel), bias)
-        projected = _unflatten(projected, inputs)  # [time, batch, 4 * hidden]
-        saved, outputs, last_h, last_c = forward(projected, h, c, recurrent_kernel)
+        projected = project(inputs, kernel, bias)
+        saved, outputs, last_h, last_c = forward(
+            projected, h, c, cast(recurrent_kernel)
+        )
 
         def gradient(d_outputs, d_h, d_c):
             # Laid out so that the loop multiplies by it as it stands.
-            transposed = tf.transpose(recurrent_kernel)
+            transposed = cast(tf.transpose(recurrent_kernel))
             dz, d_h, d_c = backward(saved, d_outputs, d_h, d_c, transposed)
             dz = _flatten(dz)
-            d_inputs = _unflatten(tf.matmul(dz, kernel, transpose_b=True), inputs)
+            factor = cast(dz)
+            flat_inputs = _flatten(inputs)  # [time * batch, width]
+            d_inputs = _unflatten(matmul(factor, kernel, transpose_b=True), inputs)
             previous_h = _flatten(tf.concat([h[None], outputs[:-1]], axis=0))
             return (
                 d_inputs,
                 d_h,
                 d_c,
-                tf.matmul(flat_inputs, dz, transpose_a=True),
-                tf.matmul(previous_h, dz, transpose_a=True),
+                matmul(flat_inputs, factor, transpose_a=True),
+                matmul(previous_h, factor, transpose_a=True),
                 tf.reduce_sum(dz, axis=0),
             )
 
@@ -77,7 +95,13 @@ def lstm_sequence(
     # Variables are read here and now: a stateful layer assigns to them before the
     # gradient is computed.
     arguments = (inputs, h, c, kernel, recurrent_kernel, bias)
-    return run(*(tf.convert_to_tensor(argument) for argument in arguments))
+    arguments = [tf.convert_to_tensor(argument) for argument in arguments]
+    if with_gradient:
+        return run(*arguments)
+    inputs, h, c, kernel, recurrent_kernel, bias = arguments
+    projected = project(inputs, kernel, bias)
+    _, *results = forward(projected, h, c, cast(recurrent_kernel), with_gradient=False)
+    return tuple(results)
 
 
 def _flatten(sequence):
@@ -102,27 +126,39 @@ def _cell(z, c):
     return (i, f, g, o, tanh_c, c), o * tanh_c, next_c
 
 
-def _cell_gradient(saved, d_h, d_c):
-    """Gradients of one step's h and c -> those of z and of the previous c."""
-    i, f, g, o, tanh_c, c = saved
-    d_c = d_c + d_h * o * (1.0 - tanh_c * tanh_c)
-    dz = tf.concat(
+def _gradient_factors(i, f, g, o, tanh_c, c):
+    """What the gradient's recurrence multiplies by, for all steps at once.
+
+    With d_c += d_h * second factor, the gradient of z is (d_c, d_c, d_c, d_h) * first
+    factor. Neither depends on a gradient, so both are computed outside the loop.
+
+    The arguments are as `_cell` saves them, [..., hidden]; the factors are
+    [..., 4 * hidden] and [..., hidden].
+    """
+    dz_factors = tf.concat(
         [
-            d_c * g * (i * (1.0 - i)),
-            d_c * c * (f * (1.0 - f)),
-            d_c * i * (1.0 - g * g),
-            d_h * tanh_c * (o * (1.0 - o)),
+            g * (i * (1.0 - i)),
+            c * (f * (1.0 - f)),
+            i * (1.0 - g * g),
+            tanh_c * (o * (1.0 - o)),
         ],
-        axis=1,
+        axis=-1,
     )
+    return dz_factors, o * (1.0 - tanh_c * tanh_c)
+
+
+def _cell_gradient(dz_factor, dc_factor, f, d_h, d_c):
+    """Gradients of one step's h and c -> those of z and of the previous c."""
+    d_c = d_c + d_h * dc_factor
+    dz = tf.concat([d_c, d_c, d_c, d_h], axis=1) * dz_factor
     return dz, d_c * f
 
 
-def _forward_unrolled(projected, h, c, recurrent_kernel):
+def _forward_unrolled(projected, h, c, recurrent_kernel, with_gradient=True):
     """-> per step what the gradient needs, outputs [time, batch, hidden], h, c."""
     saved, outputs = [], []
     for z in tf.unstack(projected):
-        step_saved, h, c = _cell(z + tf.matmul(h, recurrent_kernel), c)
+        step_saved, h, c = _cell(z + matmul(h, recurrent_kernel), c)
         saved.append(step_saved)
         outputs.append(h)
     return saved, tf.stack(outputs), h, c
@@ -130,28 +166,34 @@ def _forward_unrolled(projected, h, c, recurrent_kernel):
 
 def _backward_unrolled(saved, d_outputs, d_h, d_c, transposed):
     """-> dz [time, batch, 4 * hidden], and gradients of the initial h and c."""
+    stacked = [tf.stack(values) for values in zip(*saved, strict=True)]
+    steps = zip(
+        *(tf.unstack(factors)[::-1] for factors in _gradient_factors(*stacked)),
+        (step_saved[1] for step_saved in reversed(saved)),
+        tf.unstack(d_outputs)[::-1],
+        strict=True,
+    )
     dzs = []
-    for step_saved, d_output in zip(
-        reversed(saved), reversed(tf.unstack(d_outputs)), strict=True
-    ):
-        dz, d_c = _cell_gradient(step_saved, d_h + d_output, d_c)
-        d_h = tf.matmul(dz, transposed)
+    for dz_factor, dc_factor, f, d_output in steps:
+        dz, d_c = _cell_gradient(dz_factor, dc_factor, f, d_h + d_output, d_c)
+        d_h = matmul(dz, transposed)
         dzs.append(dz)
     return tf.stack(dzs[::-1]), d_h, d_c
 
 
-def _forward_loop(projected, h, c, recurrent_kernel):
+def _forward_loop(projected, h, c, recurrent_kernel, with_gradient=True):
     """As `_forward_unrolled`, for any number of steps."""
     steps = tf.shape(projected)[0]
     inputs = tf.TensorArray(projected.dtype, steps).unstack(projected)
     arrays = tuple(
-        tf.TensorArray(projected.dtype, steps, element_shape=h.shape) for _ in range(7)
+        tf.TensorArray(projected.dtype, steps, element_shape=h.shape)
+        for _ in range(7 if with_gradient else 1)
     )
 
     def body(step, h, c, arrays):
-        z = inputs.read(step) + tf.matmul(h, recurrent_kernel)
+        z = inputs.read(step) + matmul(h, recurrent_kernel)
         saved, h, c = _cell(z, c)
-        values = (*saved, h)
+        values = (*saved, h) if with_gradient else (h,)
         return (
             step + 1,
             h,
@@ -171,14 +213,14 @@ def _backward_loop(saved, d_outputs, d_h, d_c, transposed):
     steps = tf.shape(d_outputs)[0]
     inputs = [
         tf.TensorArray(d_outputs.dtype, steps).unstack(values)
-        for values in (*saved, d_outputs)
+        for values in (*_gradient_factors(*saved), saved[1], d_outputs)
     ]
     dzs = tf.TensorArray(d_outputs.dtype, steps)
 
     def body(step, d_h, d_c, dzs):
-        *step_saved, d_output = (array.read(step) for array in inputs)
-        dz, d_c = _cell_gradient(step_saved, d_h + d_output, d_c)
-        return step - 1, tf.matmul(dz, transposed), d_c, dzs.write(step, dz)
+        dz_factor, dc_factor, f, d_output = (array.read(step) for array in inputs)
+        dz, d_c = _cell_gradient(dz_factor, dc_factor, f, d_h + d_output, d_c)
+        return step - 1, matmul(dz, transposed), d_c, dzs.write(step, dz)
 
     _, d_h, d_c, dzs = tf.while_loop(
         lambda step, *_: step >= 0,
@@ -200,13 +242,21 @@ class LSTM(keras.layers.LSTM):
     uses cuDNN. Everything else is Keras's own loop.
     """
 
-    def __init__(self, units: int, rnn_mode: str = "auto", **kwargs):
+    def __init__(
+        self,
+        units: int,
+        rnn_mode: str = "auto",
+        matmul_dtype: str | None = None,
+        **kwargs,
+    ):
         """Takes the arguments of `keras.layers.LSTM`, and the kernel to use.
 
         Args:
           units: width of the output and of the cell.
           rnn_mode: "auto" chooses as above; "fused" is the kernel of this module
             on any device; "keras" is Keras's own loop, or cuDNN on a GPU.
+          matmul_dtype: "bfloat16" multiplies matrices in that type, in the fused
+            kernel; None: in the layer's own.
           **kwargs: of `keras.layers.LSTM`.
 
         Raises:
@@ -217,25 +267,30 @@ class LSTM(keras.layers.LSTM):
         if rnn_mode not in RNN_MODES:
             raise ValueError(f"rnn_mode={rnn_mode!r}: expected one of {RNN_MODES}")
         self.rnn_mode = rnn_mode
+        self.matmul_dtype = matmul_dtype
 
     def get_config(self) -> dict:
         """Constructor arguments, for Keras saving."""
-        return super().get_config() | {"rnn_mode": self.rnn_mode}
+        return super().get_config() | {
+            "rnn_mode": self.rnn_mode,
+            "matmul_dtype": self.matmul_dtype,
+        }
 
     def run_time_major(
-        self, inputs: tf.Tensor, state: list[tf.Tensor]
+        self, inputs: tf.Tensor, state: list[tf.Tensor], with_gradient: bool = True
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Runs without transposing: [time, batch, width] -> [time, batch, units].
 
         Args:
           inputs: [time, batch, width].
           state: [h, c], each [batch, units].
+          with_gradient: False spares what only the gradient needs.
 
         Returns:
           Outputs of all steps, and the final state.
         """
         if self._is_fused(mask=None, training=False):
-            outputs, *state = self._fused(inputs, state)
+            outputs, *state = self._fused(inputs, state, with_gradient)
             return outputs, state
         outputs, *state = super().call(tf.transpose(inputs, [1, 0, 2]), state)
         return tf.transpose(outputs, [1, 0, 2]), state
@@ -260,11 +315,18 @@ class LSTM(keras.layers.LSTM):
         outputs, h, c = self._fused(inputs, initial_state)
         return h, tf.transpose(outputs, [1, 0, 2]), [h, c]
 
-    def _fused(self, inputs, state) -> Tensors:
+    def _fused(self, inputs, state, with_gradient=True) -> Tensors:
         """The kernel with this layer's weights."""
         cell = self.cell
         bias = cell.bias if self.use_bias else tf.zeros([4 * self.units], inputs.dtype)
-        return lstm_sequence(inputs, *state, cell.kernel, cell.recurrent_kernel, bias)
+        weights = cell.kernel, cell.recurrent_kernel, bias
+        return lstm_sequence(
+            inputs,
+            *state,
+            *weights,
+            with_gradient=with_gradient,
+            matmul_dtype=self.matmul_dtype,
+        )
 
     def _is_fused(self, mask, training) -> bool:
         """Whether the fused kernel is to compute this call."""

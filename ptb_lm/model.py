@@ -52,6 +52,7 @@ class LanguageModel(keras.Model):
         init_scale: float = 0.1,
         tied: bool = False,
         rnn_mode: str = "auto",
+        matmul_dtype: str | None = None,
         seed: int = 0,
         **kwargs,
     ):
@@ -68,6 +69,7 @@ class LanguageModel(keras.Model):
         self.init_scale = init_scale
         self.tied = tied
         self.rnn_mode = rnn_mode
+        self.matmul_dtype = matmul_dtype
         self.seed = seed
         seeds = iter(np.random.SeedSequence(seed).generate_state(2 * num_layers + 3))
 
@@ -83,6 +85,7 @@ class LanguageModel(keras.Model):
             LSTM(
                 hidden_size,
                 rnn_mode=rnn_mode,
+                matmul_dtype=matmul_dtype,
                 kernel_initializer=uniform(),
                 recurrent_initializer=uniform(),
                 unit_forget_bias=False,
@@ -116,6 +119,7 @@ class LanguageModel(keras.Model):
             "init_scale",
             "tied",
             "rnn_mode",
+            "matmul_dtype",
             "seed",
         )
         return super().get_config() | {name: getattr(self, name) for name in names}
@@ -145,6 +149,7 @@ class LanguageModel(keras.Model):
         embedded: tf.Tensor,
         state: State,
         dropout_seed: tuple[tf.Tensor, tf.Tensor] | None = None,
+        with_gradient: bool = True,
     ) -> tuple[tf.Tensor, State]:
         """Runs the LSTM stack.
 
@@ -153,6 +158,7 @@ class LanguageModel(keras.Model):
           state: as `initial_state` gives it.
           dropout_seed: (seed, step), int64 scalars; the masks depend on these
             and on the place of the mask alone. None: no dropout.
+          with_gradient: False spares what only the gradient needs.
 
         Returns:
           The inputs of the softmax [time, batch, hidden], and the final state.
@@ -162,7 +168,9 @@ class LanguageModel(keras.Model):
         for place, (layer, layer_state) in enumerate(
             zip(self.lstm_layers, state, strict=True), start=1
         ):
-            outputs, layer_final = layer.run_time_major(outputs, layer_state)
+            outputs, layer_final = layer.run_time_major(
+                outputs, layer_state, with_gradient
+            )
             outputs = self._dropout(outputs, dropout_seed, place)
             final_state.append(layer_final)
         return outputs, final_state
@@ -192,6 +200,7 @@ class LanguageModel(keras.Model):
             self.softmax_bias.value,
             tf.reshape(targets, [-1]),
             tied=self.tied,
+            matmul_dtype=self.matmul_dtype,
         )
         return tf.reshape(nats, tf.shape(targets))
 
@@ -224,8 +233,11 @@ class LanguageModel(keras.Model):
 
 def build_model(config: Config, vocab_size: int) -> LanguageModel:
     """The model that a configuration describes, freshly initialized."""
+    options = dataclasses.asdict(config.model)
+    dtype = options.pop("dtype")
     return LanguageModel(
         vocab_size=vocab_size,
         seed=config.training.seed,
-        **dataclasses.asdict(config.model),
+        matmul_dtype=None if dtype == "float32" else dtype,
+        **options,
     )

@@ -132,7 +132,7 @@ def read(model: LanguageModel, ids: tf.RaggedTensor, state: State) -> State:
         ahead = tf.where(lengths > begin, lengths, longest)
         end = tf.minimum(tf.reduce_min(ahead), begin + chunk)
         embedded = model.embed(tf.transpose(dense[:, begin:end]))
-        _, after = model.features(embedded, state)
+        _, after = model.features(embedded, state, with_gradient=False)
         reads = (lengths >= end)[:, None]
         return end, tf.nest.map_structure(
             lambda new, old: tf.where(reads, new, old), after, state
@@ -142,6 +142,15 @@ def read(model: LanguageModel, ids: tf.RaggedTensor, state: State) -> State:
         lambda begin, _: begin < longest, stretch, (0, state), parallel_iterations=1
     )
     return state
+
+
+def next_logits(
+    model: LanguageModel, ids: tf.Tensor, state: State
+) -> tuple[tf.Tensor, State]:
+    """Reads one token: ids int32 [n], state -> logits [n, vocabulary], state."""
+    embedded = model.embed(ids[None])
+    features, state = model.features(embedded, state, with_gradient=False)
+    return model.logits(features[0]), state
 
 
 def generate(
@@ -173,8 +182,8 @@ def generate(
     drawn = tf.TensorArray(tf.int32, count, element_shape=last_ids.shape)
 
     def step(index, ids, state, drawn):
-        features, state = model.features(model.embed(ids[None]), state)
-        logits = model.logits(features[0]) + penalty  # [n, vocabulary]
+        logits, state = next_logits(model, ids, state)
+        logits += penalty
         ids = draw(logits, numbers[index], temperature, top_k, top_p)
         ids.set_shape(last_ids.shape)
         return index + 1, ids, state, drawn.write(index, ids)
@@ -210,7 +219,8 @@ def log_probabilities(model: LanguageModel, ids: tf.Tensor) -> tf.Tensor:
 
     def score_chunk(begin, state, scores):
         end = tf.minimum(begin + chunk, t - 1)
-        features, state = model.features(model.embed(inputs[begin:end]), state)
+        embedded = model.embed(inputs[begin:end])
+        features, state = model.features(embedded, state, with_gradient=False)
         chunk_scores = _target_log_probabilities(
             model,
             tf.reshape(features, [-1, model.hidden_size]),

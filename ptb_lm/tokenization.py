@@ -14,13 +14,14 @@ _WHITE_SPACE = r"[\s\p{Z}\x0b\x1c-\x1f\x{85}]+"
 class GraphTokenizer(tf.Module):
     """Reads and writes text by a vocabulary, in the graph.
 
-    "word": tokens are what white space separates. "char": every character is a
-    token, blanks too. In both a line end is the token ``<eos>``, where the
-    vocabulary has it; otherwise it is white space.
+    "word": tokens are what white space separates; a line end is the token
+    ``<eos>`` where the vocabulary has it, otherwise white space too. "char": every
+    character is a token, blanks and line feeds too.
 
     Attributes:
       token_type: "word" or "char".
-      eos_id: id of ``<eos>``; None where the vocabulary has none.
+      line_end_id: id of ``<eos>`` or of the line feed; None where the vocabulary
+        has none.
       unknown_id: id of ``<unk>``; None where the vocabulary has none.
       tokens: the vocabulary in id order, string [vocabulary].
     """
@@ -31,9 +32,10 @@ class GraphTokenizer(tf.Module):
             raise ValueError(f"token_type is {token_type!r}, neither word nor char")
         self.token_type = token_type
         self.unknown_id = vocabulary.unknown_id
-        self.eos_id = None
-        if END_OF_SENTENCE in vocabulary.tokens:
-            self.eos_id = vocabulary.tokens.index(END_OF_SENTENCE)
+        self.line_end_id = None
+        line_end = END_OF_SENTENCE if token_type == "word" else "\n"
+        if line_end in vocabulary.tokens:
+            self.line_end_id = vocabulary.tokens.index(line_end)
         self.tokens = tf.constant(vocabulary.tokens)
         ids = tf.range(len(vocabulary), dtype=tf.int32)
         self._table = tf.lookup.StaticHashTable(
@@ -46,27 +48,19 @@ class GraphTokenizer(tf.Module):
         Args:
           texts: string [n], UTF-8; bytes that are not become U+FFFD. Lines end in
             ``\n`` or ``\r\n``.
-          close_lines: whether a text that does not end in a line end gets one, as
-            the last line of a corpus does.
+          close_lines: whether a text of words that does not end in a line end
+            gets one, as the last line of a corpus does.
 
         Returns:
           string [n, (tokens)].
         """
         texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
         texts = tf.strings.regex_replace(texts, "\r\n", "\n")
+        if self.token_type == "char":
+            return tf.strings.unicode_split(texts, "UTF-8")
         if close_lines:
             texts = tf.strings.regex_replace(texts, r"([^\n])\z", r"\1" + "\n")
-        if self.token_type == "word":
-            return self._split_words(texts)
-        tokens = tf.strings.unicode_split(texts, "UTF-8")
-        line_end = END_OF_SENTENCE if self.eos_id is not None else " "
-        return tokens.with_flat_values(
-            tf.where(tokens.flat_values == "\n", line_end, tokens.flat_values)
-        )
-
-    def _split_words(self, texts):
-        """String [n] -> string [n, (words)]."""
-        if self.eos_id is not None:
+        if self.line_end_id is not None:
             texts = tf.strings.regex_replace(texts, "\n", f" {END_OF_SENTENCE} ")
         texts = tf.strings.regex_replace(texts, _WHITE_SPACE, " ")
         return tf.strings.split(texts)
@@ -90,18 +84,19 @@ class GraphTokenizer(tf.Module):
         with tf.control_dependencies([check]):
             return tokens.with_flat_values(tf.identity(ids))
 
-    def start_with_eos(self, ids: tf.RaggedTensor) -> tf.RaggedTensor:
-        """Puts ``<eos>``, where a sentence starts from, before every row.
+    def start_line(self, ids: tf.RaggedTensor) -> tf.RaggedTensor:
+        """Puts a line end, after which a sentence starts, before every row.
 
         Raises:
-          tf.errors.InvalidArgumentError: the vocabulary has no ``<eos>`` and a row
+          tf.errors.InvalidArgumentError: the vocabulary has no line end and a row
             is empty, so that there is nothing to go on from.
         """
-        if self.eos_id is not None:
-            return tf.concat([tf.fill([ids.nrows(), 1], self.eos_id), ids], axis=1)
+        if self.line_end_id is not None:
+            starts = tf.fill([ids.nrows(), 1], self.line_end_id)
+            return tf.concat([starts, ids], axis=1)
         check = tf.debugging.Assert(
             tf.reduce_all(ids.row_lengths() > 0),
-            ["an empty prompt, and no", END_OF_SENTENCE, "to start a text from"],
+            ["an empty prompt, and no line end in the vocabulary to start from"],
         )
         with tf.control_dependencies([check]):
             return ids.with_flat_values(tf.identity(ids.flat_values))
@@ -113,8 +108,8 @@ class GraphTokenizer(tf.Module):
         end of a line.
         """
         tokens = tf.gather(self.tokens, ids.flat_values)
-        if self.eos_id is not None:
-            tokens = tf.where(ids.flat_values == self.eos_id, "\n", tokens)
+        if self.line_end_id is not None:
+            tokens = tf.where(ids.flat_values == self.line_end_id, "\n", tokens)
         blank = " " if self.token_type == "word" else ""
         texts = tf.strings.unsorted_segment_join(
             tokens, ids.value_rowids(), ids.nrows(), separator=blank

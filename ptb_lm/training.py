@@ -22,9 +22,11 @@ from ptb_lm.config import Config, format_value
 from ptb_lm.corpus import Corpus
 from ptb_lm.errors import UserError
 from ptb_lm.evaluation import Evaluator
+from ptb_lm.export import export_run
 from ptb_lm.input_pipeline import check_length, count_windows, windows
 from ptb_lm.interrupts import Interrupted, Interrupts
 from ptb_lm.metrics import Score
+from ptb_lm.precision import check_dtype
 from ptb_lm.progress import Progress, duration
 from ptb_lm.run_folder import RunFolder, provenance
 from ptb_lm.summaries import Summaries
@@ -101,6 +103,7 @@ def train_and_evaluate(
         finite.
       Interrupted: a signal asked to stop; the state was saved.
     """
+    check_dtype(config.model.dtype)
     batch = config.training.batch_size, config.training.num_steps
     for split in ("train", "valid"):
         check_length(split, len(corpus.splits[split]), *batch)
@@ -474,6 +477,7 @@ class Training:
             if weights is not None:
                 assign(self._program.weights, weights)
             results[f"{name}_weights"] = self._score_splits()
+        export_run(self._folder, "best", results)
         self._folder.write_results(results)
         return results
 

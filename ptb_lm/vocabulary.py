@@ -28,17 +28,23 @@ class Vocabulary:
 
     @classmethod
     def from_tokens(cls, tokens: Iterable[str], max_size: int = 0) -> "Vocabulary":
+        """Builds the vocabulary of a training text; see `from_counts`."""
+        return cls.from_counts(collections.Counter(tokens), max_size)
+
+    @classmethod
+    def from_counts(
+        cls, counts: collections.Counter[str], max_size: int = 0
+    ) -> "Vocabulary":
         """Builds the vocabulary of a training text.
 
         Args:
-          tokens: the training text.
+          counts: how often each token is in the text.
           max_size: keep only the most frequent tokens, ``<unk>`` among them
             whether or not the text has it; 0 keeps every token.
 
         Returns:
           Ids sorted by (-count, token), as in the PTB tutorial's reader.
         """
-        counts = collections.Counter(tokens)
         ranked = sorted(counts, key=lambda token: (-counts[token], token))
         if max_size:
             kept = [token for token in ranked if token != UNKNOWN][: max_size - 1]

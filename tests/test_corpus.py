@@ -5,6 +5,7 @@ import hashlib
 import math
 import os
 import pathlib
+import tempfile
 
 import numpy as np
 import pytest
@@ -12,16 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptb_lm import corpus as corpus_module
-from ptb_lm import grammar
+from ptb_lm import grammar, text_source
 from ptb_lm.config import DataConfig
 from ptb_lm.corpus import (
     Corpus,
     corpus_name,
     encode_file,
     load_corpus,
-    split_words,
 )
 from ptb_lm.errors import UserError
+from ptb_lm.text_source import TextSource, split_words, tokenize
 from ptb_lm.vocabulary import Vocabulary
 
 SPLITS = ("train", "valid", "test")
@@ -180,7 +181,7 @@ def test_given_vocabulary_is_kept(tmp_path):
     corpus = load_corpus(
         DataConfig(data_path=str(write_folder(tmp_path, TEXTS))), vocabulary
     )
-    assert corpus.vocabulary is vocabulary
+    assert corpus.vocabulary == vocabulary
     assert corpus.splits["test"].tolist() == [1, 2, 0, 2, 3, 1, 2, 3]
 
 
@@ -278,7 +279,7 @@ def test_one_file_of_too_few_lines(tmp_path, count):
         load(path)
 
 
-@pytest.mark.parametrize("content", ["", "\n", "\r\n \n\t\n" * 40, "\ufeff"])
+@pytest.mark.parametrize("content", ["", "\n", "\r\n \n\t\n" * 40])
 def test_one_file_without_words(tmp_path, content):
     path = tmp_path / "story.txt"
     path.write_text(content)
@@ -330,7 +331,7 @@ def test_byte_order_mark_does_not_shift_the_line(tmp_path):
     path = tmp_path / "story.txt"
     path.write_bytes(b"\xef\xbb\xbfa\n\xe9\n")
     with pytest.raises(UserError, match=r"line 2: not UTF-8 text \(byte 0xe9\)"):
-        load(path)
+        encode_file(path, Vocabulary(["a", "<eos>"]))
 
 
 def test_utf16_is_not_utf8(tmp_path):
@@ -516,3 +517,77 @@ def test_penn_treebank(ptb_folder):
     first = corpus.splits["train"][:36].tolist()
     assert first[:4] == [9970, 9971, 9972, 9974]
     assert first[23:] == [9999, 2, 9256, 1, 3, 72, 393, 33, 2133, 0, 146, 19, 6]
+
+
+# --- The cache, blocks, and characters ----------------------------------------
+
+
+def test_ids_are_read_from_the_cache_the_second_time(tmp_path, monkeypatch):
+    folder = write_folder(tmp_path, TEXTS)
+    first = load(folder)
+    assert isinstance(first.splits["train"], np.memmap)
+
+    def encode(*unused):
+        raise AssertionError("encoded again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(corpus_module, "_encode", encode)
+        second = load(folder)
+        assert second.vocabulary == first.vocabulary
+        for split in SPLITS:
+            np.testing.assert_array_equal(second.splits[split], first.splits[split])
+        with pytest.raises(AssertionError, match="encoded again"):
+            load(folder, max_vocab_size=4)
+    # A file that has changed is encoded again.
+    write_folder(tmp_path, TEXTS | {"train": TEXTS["train"] + "a new line\n"})
+    assert len(load(folder).splits["train"]) == len(first.splits["train"]) + 4
+
+
+@pytest.mark.parametrize("name", ["vocabulary.json", "valid.ids"])
+def test_a_damaged_cache_is_replaced(tmp_path, name):
+    folder = write_folder(tmp_path / "corpus", TEXTS)
+    config = DataConfig(data_path=str(folder), cache_dir=str(tmp_path / "cache"))
+    first = load_corpus(config)
+    (path,) = (tmp_path / "cache").rglob(name)
+    path.write_bytes(path.read_bytes()[:-2])
+    assert words_of(load_corpus(config)) == words_of(first)
+    assert len(list((tmp_path / "cache" / "encoded").iterdir())) == 1
+
+
+def test_without_a_cache_to_write_to(tmp_path):
+    (tmp_path / "file").write_text("")
+    folder = write_folder(tmp_path, TEXTS)
+    config = DataConfig(data_path=str(folder), cache_dir=str(tmp_path / "file/cache"))
+    assert words_of(load_corpus(config)) == words_of(load(folder))
+
+
+@given(
+    lines=st.lists(st.text("ab \r\u00e9", max_size=6), min_size=1, max_size=12),
+    block=st.integers(1, 9),
+    token_type=st.sampled_from(["word", "char"]),
+)
+def test_blocks_do_not_change_the_tokens(lines, block, token_type):
+    """Whatever the size of a block, and of a part of a file."""
+    text = "x " + "\n".join(lines)
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        path = pathlib.Path(folder, "text.txt")
+        path.write_text(text, newline="")
+        patch.setattr(text_source, "BLOCK_BYTES", block)
+        begin = len(text.encode().partition(b"\n")[0]) + 1
+        whole = TextSource("text", path)
+        parts = [TextSource("", path, 0, begin), TextSource("", path, begin)]
+        expected = tokenize(text, token_type)
+        for sources in ([whole], parts):
+            blocks = [block for source in sources for _, block in source.blocks()]
+            assert [t for b in blocks for t in tokenize(b, token_type)] == expected
+
+
+def test_characters(tmp_path):
+    texts = {"train": "ab\r\nba\n", "valid": "b\na", "test": "a b"}
+    folder = write_folder(tmp_path, texts | {"test": "ab"})
+    corpus = load(folder, token_type="char")
+    assert words_of(corpus)["train"] == list("ab\nba\n")
+    assert words_of(corpus)["valid"] == list("b\na")
+    write_folder(tmp_path, texts)
+    with pytest.raises(UserError, match=r"test.txt, line 1: the char ' ' is not"):
+        load(folder, token_type="char")

@@ -1,0 +1,109 @@
+"""Pieces of text on disk or in memory, read block by block as tokens.
+
+Nothing here holds more than one block of a file, so that a corpus may be larger
+than memory.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Iterator
+
+from ptb_lm.errors import UserError
+from ptb_lm.vocabulary import END_OF_SENTENCE
+
+BLOCK_BYTES = 1 << 22  # a few MB: large enough that the per-block cost is nothing
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+@dataclasses.dataclass(frozen=True)
+class TextSource:
+    """A part of a UTF-8 file that begins and ends at line ends, or a string.
+
+    Attributes:
+      name: what to call it in an error.
+      path: the file; None for a string.
+      begin: first byte of the part.
+      end: byte after its last; None: the end of the file.
+      first_line: number of its first line, from 1.
+      text: the string, where there is no file.
+      part: what part of a corpus it is, for an error.
+    """
+
+    name: str
+    path: pathlib.Path | None = None
+    begin: int = 0
+    end: int | None = None
+    first_line: int = 1
+    text: str = ""
+    part: str = "text"
+
+    def blocks(self) -> Iterator[tuple[int, str]]:
+        """Yields (number of the first line, whole lines of text).
+
+        Raises:
+          UserError: the file cannot be read or is not UTF-8; the line is named.
+        """
+        if self.path is None:
+            yield self.first_line, self.text
+            return
+        try:
+            yield from self._read_blocks()
+        except OSError as error:
+            raise UserError(
+                f"{self.path}: cannot read: {error.strerror or error}"
+            ) from error
+
+    def _read_blocks(self) -> Iterator[tuple[int, str]]:
+        line = self.first_line
+        with self.path.open("rb") as file:
+            end = self.path.stat().st_size if self.end is None else self.end
+            file.seek(self.begin)
+            while (left := end - file.tell()) > 0:
+                data = file.read(min(BLOCK_BYTES, left))
+                if not data:  # the file has become shorter
+                    break
+                if len(data) < left:
+                    data += file.readline()
+                lines = data.count(b"\n")
+                if line == 1:
+                    data = data.removeprefix(_BYTE_ORDER_MARK)
+                yield line, self._decode(data, line)
+                line += lines
+
+    def _decode(self, data: bytes, line: int) -> str:
+        """UTF-8 text; UserError naming the line of a byte that is not."""
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            line += data.count(b"\n", 0, error.start)
+            raise UserError(
+                f"{self.path}, line {line}: not UTF-8 text (byte"
+                f" 0x{data[error.start]:02x}); convert the file to UTF-8"
+            ) from error
+
+
+def tokenize(text: str, token_type: str) -> list[str]:
+    """Tokens of whole lines of text.
+
+    Args:
+      text: lines that end in a line feed, with or without a carriage return.
+      token_type: "word" or "char".
+
+    Returns:
+      Words with ``<eos>`` at every line end, as `split_words`; or characters,
+      the line feed among them.
+    """
+    if token_type == "word":
+        return split_words(text)
+    return list(text.replace("\r\n", "\n"))
+
+
+def split_words(text: str) -> list[str]:
+    r"""Words of a text, every line closed by ``<eos>``, the last one included.
+
+    Lines end in ``\n`` or ``\r\n``; words are separated by white space, of which
+    the carriage return is part.
+    """
+    if text and not text.endswith("\n"):
+        text += "\n"
+    return text.replace("\n", f" {END_OF_SENTENCE} ").split()
