@@ -24,9 +24,8 @@ def test_bfloat16_is_close_to_float32_and_all_is_kept_in_float32(tied):
     exact, rounded = gradients_in("float32", tied), gradients_in("bfloat16", tied)
     np.testing.assert_allclose(rounded[0], exact[0], rtol=3e-3)
     assert rounded[0] != exact[0], "nothing was multiplied in bfloat16"
-    for mine, other in zip(
-        *map(tf.nest.flatten, (rounded[1:], exact[1:])), strict=True
-    ):
+    flat = [tf.nest.flatten(r[1:], expand_composites=True) for r in (rounded, exact)]
+    for mine, other in zip(*flat, strict=True):
         assert mine.dtype == other.dtype
         if mine.dtype == tf.float32:
             scale = np.abs(other).max()
