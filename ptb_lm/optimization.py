@@ -44,7 +44,8 @@ def deduplicate(ids: tf.Tensor, rows: tf.Tensor, table_rows: int) -> tf.IndexedS
     """
     unique, position = tf.unique(ids)
     summed = tf.math.unsorted_segment_sum(rows, position, tf.size(unique))
-    return tf.IndexedSlices(summed, unique, [table_rows, rows.shape[1]])
+    shape = tf.constant([table_rows, rows.shape[1]])
+    return tf.IndexedSlices(summed, unique, shape)
 
 
 def global_norm(gradients: Sequence[Gradient]) -> tf.Tensor:
