@@ -108,6 +108,9 @@ def main(arguments: Sequence[str] = ()) -> int:
     except UserError as error:
         print(f"run_ptb.py: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("run_ptb.py: interrupted", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":

@@ -48,9 +48,11 @@ class Corpus:
     floor_perplexity: float | None = None
 
     def digest(self) -> str:
-        """Fingerprint of the vocabulary and the training text."""
+        """Fingerprint of the vocabulary and the three texts."""
         content = hashlib.sha256("\0".join(self.vocabulary.tokens).encode())
-        content.update(self.splits["train"])
+        for split, ids in self.splits.items():
+            content.update(f"{split} {len(ids)}".encode())
+            content.update(ids)
         return content.hexdigest()
 
 

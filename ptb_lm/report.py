@@ -1,8 +1,10 @@
 """The results table, made from recorded runs and nothing else."""
 
 import pathlib
+import statistics
 from typing import Any
 
+from ptb_lm.config import Config
 from ptb_lm.errors import UserError
 from ptb_lm.progress import duration
 from ptb_lm.run_folder import RunFolder
@@ -47,30 +49,32 @@ def results_table(folder: pathlib.Path) -> str:
 
 def _row(path: pathlib.Path) -> tuple[str, str]:
     """One run's row, and the machine it ran on."""
-    results = RunFolder(path).read_results()
+    folder = RunFolder(path)
+    results, config = folder.read_results(), folder.config()
     try:
-        return _format_row(path.name, results), _machine(results)
+        return _format_row(path.name, results, config), _machine(results)
     except (KeyError, TypeError, IndexError) as error:
         raise UserError(f"{path}/results.json: not a run's results: {error}") from error
 
 
-def _format_row(name: str, results: dict[str, Any]) -> str:
+def _format_row(name: str, results: dict[str, Any], config: Config) -> str:
     """Scores of the last weights, as published; of an unfinished run, so far."""
     epochs = results["epochs"]
+    speed = statistics.median(epoch["tokens_per_second"] for epoch in epochs)
     last = results.get("last_weights", {})
     # Published figures are for the untied models of the tutorial's corpus.
-    comparable = results["corpus"] == "ptb" and not results["tied"]
+    comparable = results["corpus"] == "ptb" and not config.model.tied
     published = PUBLISHED.get(results["model"]) if comparable else None
     cells = [
         name,
         f"{results['parameters']:,}",
-        f"{len(epochs)} of {results['max_max_epoch']}",
+        f"{len(epochs)} of {config.training.max_max_epoch}",
         f"{epochs[-1]['train_perplexity']:.2f}",
         f"{epochs[-1]['valid_perplexity']:.2f}",
         f"{last['test_perplexity']:.2f}" if last else "",
         f"{published[1]} / {published[2]}" if published else "",
         str(results["seed"]),
-        f"{results['tokens_per_second']:,.0f}",
+        f"{speed:,.0f}",
         duration(results["wall_seconds"]),
     ]
     return "| " + " | ".join(cells) + " |\n"

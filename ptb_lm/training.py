@@ -35,7 +35,8 @@ from ptb_lm.vocabulary import Vocabulary
 
 CALL_SECONDS = 0.5  # a call of the compiled loop lasts about this long
 MAX_STEPS_PER_CALL = 100
-NOT_OF_SHAPE = ("keep_prob", "init_scale")  # model options that --init_from leaves free
+# Model options that --init_from leaves free.
+NOT_OF_SHAPE = ("keep_prob", "init_scale", "rnn_mode", "dtype")
 
 
 @dataclasses.dataclass
@@ -448,8 +449,6 @@ class Training:
             "corpus": self._corpus.name,
             "vocabulary_size": len(self._corpus.vocabulary),
             "parameters": self._program.model.count_params(),
-            "tied": self._config.model.tied,
-            "max_max_epoch": self._config.training.max_max_epoch,
             "seed": self._config.training.seed,
             "floor_perplexity": self._corpus.floor_perplexity,
             "finished": False,

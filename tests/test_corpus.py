@@ -476,8 +476,9 @@ def test_digest_tells_corpora_apart():
         digest(["a", "b"], [1, 0]),
         digest(["a", "b"], [0, 1, 0]),
         digest(["ab"], [0, 1]),
+        digest(["a", "b"], [0, 1], valid=(1,)),
     ]
-    assert len({base, *others}) == 6
+    assert len({base, *others}) == 7
 
 
 # --- The Penn Treebank --------------------------------------------------------

@@ -6,8 +6,10 @@ import os
 import pathlib
 import pty
 import re
+import select
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -124,32 +126,45 @@ def test_an_unknown_word_is_said_once(typed):
         assert ("<unk>" in drawn) is allow
 
 
+def read_until(terminal, end, seconds=60):
+    """What is shown until it ends so, or until nobody is left to write."""
+    shown = b""
+    deadline = time.monotonic() + seconds
+    while not (end and shown.endswith(end)):
+        ready, _, _ = select.select([terminal], [], [], deadline - time.monotonic())
+        assert ready, f"nothing more after {shown!r}"
+        try:
+            piece = os.read(terminal, 4096)
+        except OSError:  # what Linux says when the other end is closed
+            break
+        shown += piece
+    return shown.decode().replace("\r\n", "\n")
+
+
 def test_a_terminal(run):
-    """Prompts are asked for, Ctrl-D ends; tokens come one by one."""
+    """Prompts are asked for; tokens come one by one; Ctrl-D ends."""
     parent, child = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, ROOT / "run_ptb.py", f"--save_path={run}", *SAMPLE],
         stdin=child,
         stdout=child,
         stderr=child,
-        close_fds=True,
     )
     os.close(child)
-    os.write(parent, b"w1 w2\nw3\n\x04")
-    output = b""
     try:
-        while piece := os.read(parent, 4096):
-            output += piece
-    except OSError:  # what Linux says when the other end is closed
-        pass
-    os.close(parent)
-    assert process.wait(timeout=60) == 0, output
-    shown = output.decode().replace("\r\n", "\n")
-    model = open_text_model(run)
-    for seed, prompt in ((7, "w1 w2"), (8, "w3")):
-        text = model.generate([prompt], num_tokens=30, seed=seed)["texts"].numpy()
-        assert text[0].decode() in shown
-    assert "Traceback" not in shown
+        assert "Traceback" not in read_until(parent, b"> ")
+        model = open_text_model(run)
+        for seed, prompt in ((7, "w1 w2"), (8, "w3")):
+            os.write(parent, f"{prompt}\n".encode())
+            shown = read_until(parent, b"> ")
+            text = model.generate([prompt], num_tokens=30, seed=seed)["texts"].numpy()
+            assert text[0].decode() in shown
+        os.write(parent, b"\x04")
+        assert process.wait(timeout=60) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(parent)
 
 
 def test_a_reader_that_goes_away(run):
@@ -159,6 +174,7 @@ def test_a_reader_that_goes_away(run):
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
+        timeout=120,
     )
     assert len(done.stdout) == 5
     assert done.stderr == ""
@@ -257,6 +273,7 @@ def test_training_ends_with_an_export(tmp_path):
         ],
         capture_output=True,
         text=True,
+        timeout=120,
     )
     assert done.returncode == 0 and done.stderr == ""
     results = json.loads((path / "results.json").read_text())
