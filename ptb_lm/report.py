@@ -53,7 +53,7 @@ def _row(path: pathlib.Path) -> tuple[str, str]:
     results, config = folder.read_results(), folder.config()
     try:
         return _format_row(path.name, results, config), _machine(results)
-    except (KeyError, TypeError, IndexError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{path}/results.json: not a run's results: {error}") from error
 
 

@@ -1,0 +1,85 @@
+"""README, BUILD.md and the results table say what the code does."""
+
+import json
+import pathlib
+import re
+
+import pytest
+
+import run_ptb
+from ptb_lm import report
+from ptb_lm.config import Config, option_groups
+from ptb_lm.errors import UserError
+
+PROJECT = pathlib.Path(__file__).resolve().parent.parent
+README = (PROJECT / "README.md").read_text()
+BUILD = (PROJECT / "BUILD.md").read_text()
+
+
+def test_results_table_is_the_one_that_the_runs_make():
+    begin, end = "<!-- results: begin -->\n", "<!-- results: end -->"
+    table = README.partition(begin)[2].partition(end)[0]
+    assert table == report.results_table(PROJECT / "results")
+
+
+def test_ci_calls_the_test_command_of_the_readme():
+    command = next(line for line in README.splitlines() if line.endswith("/pytest"))
+    assert command in (PROJECT / ".ci" / "run").read_text().splitlines()
+
+
+def test_every_flag_in_the_documents_exists():
+    names = {field.name for _, fields in option_groups() for field in fields}
+    names |= {"help", "helpfull", "flagfile", "logdir", "rounds", "presets"}
+    names |= {"torch_python", "seconds", "output"}  # of the benchmark
+    for text in (README, BUILD):
+        commands = re.sub(r"(?m)^.*\b(saved_model_cli|pip|ruff|git)\b.*$", "", text)
+        for name in re.findall(r"--([a-z_]+)", commands):
+            assert name in names, f"--{name}"
+
+
+def test_every_module_is_in_build_md():
+    for path in (PROJECT / "ptb_lm").glob("*.py"):
+        if path.name != "__init__.py":
+            assert f"ptb_lm/{path.name} " in BUILD, path.name
+
+
+@pytest.mark.parametrize(
+    "preset", sorted(path.stem for path in (PROJECT / "flags").glob("*.flags"))
+)
+def test_presets_are_valid(preset):
+    assert run_ptb.parse([f"--model={preset}"]).run.model == preset
+
+
+def test_flags_of_a_run_are_the_configuration():
+    config = run_ptb.parse(["--model=medium", "--tied", "--seed=5"])
+    assert Config.from_text(config.to_text(), "text") == config
+
+
+def write_run(folder, results=None, flags=None):
+    folder.mkdir(parents=True)
+    recorded = PROJECT / "results" / "small"
+    text = (recorded / "results.json").read_text() if results is None else results
+    (folder / "results.json").write_text(text)
+    text = (recorded / "flags.txt").read_text() if flags is None else flags
+    (folder / "flags.txt").write_text(text)
+
+
+def test_table_of_an_unfinished_run(tmp_path):
+    results = json.loads((PROJECT / "results/small/results.json").read_text())
+    results["epochs"] = results["epochs"][:3]
+    del results["last_weights"]
+    write_run(tmp_path / "mine", json.dumps(results))
+    row = report.results_table(tmp_path).splitlines()[2]
+    assert row.startswith("| mine | 4,651,600 | 3 of 13 | 102.29 | 129.30 |  |")
+
+
+@pytest.mark.parametrize("results", ["", "[]", "{}", '{"epochs": []}', '{"epochs": 1}'])
+def test_damaged_results(tmp_path, results):
+    write_run(tmp_path / "run", results)
+    with pytest.raises(UserError, match=r"results\.json: not"):
+        report.results_table(tmp_path)
+
+
+def test_no_runs(tmp_path):
+    with pytest.raises(UserError, match="no recorded run"):
+        report.results_table(tmp_path)
