@@ -22,10 +22,23 @@ import statistics
 import subprocess
 import sys
 
-from workers import BATCH, CHUNK, LAYERS, PRESETS, VOCABULARY
+from workers import (
+    BATCH,
+    CHUNK,
+    DRAWN,
+    LAYERS,
+    MATRIX_SIZE,
+    PRESETS,
+    STREAMS,
+    VOCABULARY,
+)
 
 HERE = pathlib.Path(__file__).resolve().parent
-MATRIX_SIZE = 2048
+SIDES = {
+    "train": ("ours", "pytorch", "keras", "ceiling"),
+    "evaluate": ("ours", "pytorch"),
+    "sample": ("ours", "ours, 32 streams", "pytorch", "ceiling"),
+}
 
 
 class Worker:
@@ -69,22 +82,17 @@ class Worker:
         return int(output) if self.available and output.strip() else None
 
 
-def training_flops(preset):
-    """FLOP of a training step per token: 6 for each weight that multiplies."""
-    hidden = PRESETS[preset][0]
-    return 6 * (LAYERS * 8 * hidden**2 + hidden * VOCABULARY)
-
-
 def compare(workload, preset, arguments):
     """Measures all sides of one row; returns its figures."""
-    pythons = {"ours": sys.executable, "pytorch": arguments.torch_python}
-    sides = ["ours", "pytorch"] + ["keras"] * (workload == "train")
     workers = [
-        Worker(pythons.get(side, sys.executable), side, workload, preset)
-        for side in sides
+        Worker(
+            arguments.torch_python if side == "pytorch" else sys.executable,
+            side,
+            workload,
+            preset,
+        )
+        for side in SIDES[workload]
     ]
-    if workload == "train":
-        workers.append(Worker(sys.executable, "ceiling", "multiply", MATRIX_SIZE))
     missing = [worker.side for worker in workers if not worker.available]
     workers = [worker for worker in workers if worker.available]
     for side in missing:
@@ -103,10 +111,19 @@ def compare(workload, preset, arguments):
 
 
 def units(side, workload, preset):
-    """What one repetition of a side amounts to: tokens, or FLOP."""
-    if side == "ceiling":
-        return 2 * MATRIX_SIZE**3
-    return BATCH * PRESETS[preset][1] if workload == "train" else CHUNK
+    """Tokens that one repetition of a side amounts to.
+
+    For the ceiling of training, those whose products of matrices take as many
+    FLOP: 6 for each weight that multiplies, and token.
+    """
+    hidden, steps = PRESETS[preset][:2]
+    if workload == "train" and side == "ceiling":
+        weights = LAYERS * 8 * hidden**2 + hidden * VOCABULARY
+        return 2 * MATRIX_SIZE**3 / (6 * weights)
+    if workload == "sample":
+        streams = STREAMS if side == "ours, 32 streams" else 1
+        return 1 if side == "ceiling" else DRAWN * streams
+    return BATCH * steps if workload == "train" else CHUNK
 
 
 def summarize(workload, preset, rates, memory):
@@ -118,21 +135,15 @@ def summarize(workload, preset, rates, memory):
         "rates": rates,
         "peak_memory_bytes": memory,
         "tokens_per_second": {
-            side: statistics.median(values)
-            for side, values in rates.items()
-            if side != "ceiling"
+            side: statistics.median(values) for side, values in rates.items()
         },
         "ratios": {},
     }
     for side, values in rates.items():
         if side == "ours":
             continue
-        scale = 1.0
-        if side == "ceiling":  # FLOP/s -> tokens/s
-            scale = training_flops(preset)
         ratios = [
-            ours * scale / other
-            for ours, other in zip(rates["ours"], values, strict=True)
+            ours / other for ours, other in zip(rates["ours"], values, strict=True)
         ]
         quartiles = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
         row["ratios"][side] = {
@@ -152,6 +163,9 @@ def table(rows):
     for row in rows:
         speed, memory = row["tokens_per_second"], row["peak_memory_bytes"]
         cells = [f"{row['preset']}, {row['workload']}"]
+        if "ours, 32 streams" in row["ratios"]:
+            gain = 1 / row["ratios"]["ours, 32 streams"]["median"]
+            cells[0] += f" ({STREAMS} streams: {gain:.1f} times)"
         cells += [
             f"{speed[side]:,.0f}" if side in speed else ""
             for side in ("ours", "pytorch", "keras")
@@ -196,6 +210,7 @@ def parse_arguments():
     parser.add_argument("--torch_python", default=sys.executable)
     parser.add_argument("--output", default=str(HERE / "results.json"))
     parser.add_argument("--evaluate", default="medium", help="presets to evaluate")
+    parser.add_argument("--sample", default="medium", help="presets to sample from")
     return parser.parse_args()
 
 
@@ -203,6 +218,7 @@ def main():
     arguments = parse_arguments()
     plan = [("train", name) for name in arguments.presets.split(",") if name]
     plan += [("evaluate", name) for name in arguments.evaluate.split(",") if name]
+    plan += [("sample", name) for name in arguments.sample.split(",") if name]
     rows = []
     for workload, preset in plan:
         print(f"{preset}, {workload}: {arguments.rounds} rounds", flush=True)

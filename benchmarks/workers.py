@@ -24,6 +24,9 @@ PROJECT = pathlib.Path(__file__).resolve().parent.parent
 VOCABULARY = 10_000
 LEARNING_RATE = 0.1  # small, so that random text cannot make the loss explode
 CHUNK = 1024  # tokens of a chunk of exact evaluation, for PyTorch
+DRAWN = 20  # tokens of a stream that are drawn in one repetition
+STREAMS = 32
+MATRIX_SIZE = 2048
 
 # Preset: hidden, time steps, keep probability, largest gradient norm, init scale.
 PRESETS = {
@@ -211,10 +214,70 @@ def evaluate_torch(preset):
     return work
 
 
+def sample_ours(preset, streams=1):
+    """The exported model's generate; a repetition is DRAWN tokens a stream."""
+    tf, run_ptb = import_tensorflow()
+    from ptb_lm.export import TextModel
+    from ptb_lm.model import build_model
+    from ptb_lm.vocabulary import Vocabulary
+
+    model = build_model(run_ptb.parse([f"--model={preset}"]), VOCABULARY)
+    words = ["<eos>", *(f"word{number}" for number in range(1, VOCABULARY))]
+    text_model = TextModel(model, Vocabulary(words))
+    prompts = tf.constant(["word7"] * streams)
+
+    def work(repetitions):
+        text_model.generate(
+            prompts,
+            tf.constant(repetitions * DRAWN),
+            tf.constant(1.0),
+            tf.constant(0),
+            tf.constant(1.0),
+            tf.constant(1, tf.int64),
+            tf.constant(True),
+        )["ids"].numpy()
+
+    return work
+
+
+def sample_torch(preset):
+    """What people write: a Python loop that calls nn.LSTM a token at a time."""
+    import torch
+
+    model = torch_model(preset).eval()
+
+    def work(repetitions):
+        state = (torch.zeros(LAYERS, 1, PRESETS[preset][0]),) * 2
+        ids = torch.zeros(1, 1, dtype=torch.int64)
+        with torch.no_grad():
+            for _ in range(repetitions * DRAWN):
+                logits, state = model(ids, state)
+                ids = torch.multinomial(torch.softmax(logits, dim=1), 1)
+
+    return work
+
+
+def read_memory(preset):
+    """The ceiling of sampling: reading every weight of the network once."""
+    tf, _ = import_tensorflow()
+    hidden = PRESETS[preset][0]
+    # The embedding is not read whole: one row a token.
+    weights = LAYERS * 8 * hidden**2 + hidden * VOCABULARY
+    memory = tf.ones([weights])
+    read = tf.function(lambda: tf.reduce_sum(memory), autograph=False)
+
+    def work(repetitions):
+        for _ in range(repetitions):
+            total = read()
+        total.numpy()
+
+    return work
+
+
 def multiply_matrices(size):
     """The ceiling: single-precision products of square matrices."""
     tf, _ = import_tensorflow()
-    matrix = tf.random.normal([int(size), int(size)])
+    matrix = tf.random.normal([size, size])
     multiply = tf.function(lambda: tf.matmul(matrix, matrix), autograph=False)
 
     def work(repetitions):
@@ -231,7 +294,11 @@ WORKERS = {
     ("pytorch", "train"): train_torch,
     ("ours", "evaluate"): evaluate_ours,
     ("pytorch", "evaluate"): evaluate_torch,
-    ("ceiling", "multiply"): multiply_matrices,
+    ("ours", "sample"): sample_ours,
+    ("ours, 32 streams", "sample"): lambda preset: sample_ours(preset, STREAMS),
+    ("pytorch", "sample"): sample_torch,
+    ("ceiling", "sample"): read_memory,
+    ("ceiling", "train"): lambda preset: multiply_matrices(MATRIX_SIZE),
 }
 
 

@@ -82,20 +82,19 @@ def draw(
     def likeliest():
         return tf.argmax(logits, axis=1, output_type=tf.int32)
 
-    def relative_probabilities():  # of the largest; float64 keeps the rarest apart
+    def relative_probabilities():  # of the largest
         differences = logits - tf.reduce_max(logits, axis=1, keepdims=True)
         # No smaller divisor: 0 / 0 where denormal numbers are flushed to zero.
-        scaled = tf.exp(differences / tf.maximum(temperature, 1e-30))
-        return tf.cast(scaled, tf.float64)
+        return tf.exp(differences / tf.maximum(temperature, 1e-30))
 
     def from_all():
-        cumulative = tf.cumsum(relative_probabilities(), axis=1)
-        return _find(cumulative, uniform * cumulative[:, -1])
+        return _draw_in_proportion(relative_probabilities(), uniform)
 
     def from_likeliest():
         vocab_size = tf.shape(logits)[1]
         kept = tf.where(top_k > 0, tf.minimum(top_k, vocab_size), vocab_size)
         values, ids = tf.math.top_k(relative_probabilities(), kept)
+        values = tf.cast(values, tf.float64)
         cumulative = tf.cumsum(values, axis=1)
         before = tf.cumsum(values, axis=1, exclusive=True)
         needed = before < tf.cast(top_p, tf.float64) * cumulative[:, -1:]
@@ -109,6 +108,29 @@ def draw(
         likeliest,
         lambda: tf.cond(is_cut, from_likeliest, from_all),
     )
+
+
+def _draw_in_proportion(weights, uniform):
+    """Index of an entry, drawn in proportion to it: [n, m], float64 [n] -> int32 [n].
+
+    First a block of entries is drawn and then one of the block's, so that what is
+    added up one after the other, in float64, is the square root of all.
+    """
+    n, count = tf.unstack(tf.shape(weights))
+    width = tf.cast(tf.math.ceil(tf.sqrt(tf.cast(count, tf.float32))), tf.int32)
+    rows = (count + width - 1) // width
+    weights = tf.pad(weights, [[0, 0], [0, rows * width - count]])
+    blocks = tf.reshape(weights, tf.stack([n, rows, width]))
+    masses = tf.cast(tf.reduce_sum(blocks, axis=2), tf.float64)
+    cumulative = tf.cumsum(masses, axis=1)
+    points = uniform * cumulative[:, -1]
+    block = _find(cumulative, points)
+    points -= tf.gather(cumulative - masses, block, batch_dims=1)
+    within = tf.cast(tf.gather(blocks, block, batch_dims=1), tf.float64)
+    cumulative = tf.cumsum(within, axis=1)
+    # The two sums of a block differ by rounding: its end must not be passed.
+    points = tf.minimum(points, cumulative[:, -1] * (1.0 - 1e-12))
+    return block * width + _find(cumulative, points)
 
 
 def _find(cumulative, points):
