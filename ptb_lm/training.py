@@ -156,6 +156,7 @@ class Training:
     ):
         self._config = config
         self._corpus = corpus
+        self._corpus_digest = corpus.digest()
         self._folder = folder
         self._progress = progress
         self._interrupts = interrupts
@@ -206,7 +207,7 @@ class Training:
         """Takes up the last checkpoint, or the weights of --init_from."""
         checkpoint = self._folder.checkpoints.load("last")
         if checkpoint is not None:
-            if checkpoint.metadata.get("corpus") != self._corpus.digest():
+            if checkpoint.metadata.get("corpus") != self._corpus_digest:
                 raise UserError(
                     f"{self._folder.path} holds a run on another text; give another"
                     " --save_path"
@@ -331,12 +332,8 @@ class Training:
 
     def _tokens_per_second(self) -> float:
         """Speed of this epoch's training steps, evaluation not counted."""
-        position = self._position
-        return (
-            position.timed_tokens / position.timed_seconds
-            if (position.timed_seconds)
-            else 0.0
-        )
+        tokens, seconds = self._position.timed_tokens, self._position.timed_seconds
+        return tokens / seconds if seconds else 0.0
 
     def _show_progress(self) -> None:
         """Updates the progress line."""
@@ -433,7 +430,7 @@ class Training:
         self._summaries.flush()
         metadata = {
             "position": dataclasses.asdict(self._position),
-            "corpus": self._corpus.digest(),
+            "corpus": self._corpus_digest,
         }
         self._checkpoint = self._folder.checkpoints.save(
             self._position.step, arrays, metadata, best
