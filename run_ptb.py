@@ -40,11 +40,11 @@ def define_flags() -> flags.FlagValues:
 
 def preset_file(name: str) -> pathlib.Path:
     """The flagfile of a preset; UserError where there is none of that name."""
-    path = PRESETS / f"{name}.flags"
-    if not name.isidentifier() or not path.is_file():
-        known = ", ".join(sorted(path.stem for path in PRESETS.glob("*.flags")))
+    presets = {path.stem: path for path in PRESETS.glob("*.flags")}
+    if name not in presets:
+        known = ", ".join(sorted(presets))
         raise UserError(f"--model={name}: unknown; the presets are {known}")
-    return path
+    return presets[name]
 
 
 def parse(arguments: Sequence[str]) -> Config | None:
@@ -83,7 +83,7 @@ def print_help() -> None:
 
 def set_environment() -> None:
     """Settings that TensorFlow reads when it is imported; yours win."""
-    # TensorFlow's own log lines from warnings up are of no use to a user.
+    # TensorFlow's own log lines, up to warnings, are of no use to a user.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # Without it, every step's large buffers go back to the system and are
     # faulted in again: a fifth to a third of a small model's time.
@@ -97,6 +97,7 @@ def main(arguments: Sequence[str] = ()) -> int:
       arguments: flags. Those of the process are not read, so that this can be
         called from a notebook.
     """
+    set_environment()
     try:
         config = parse(arguments)
         if config is None:
@@ -111,8 +112,10 @@ def main(arguments: Sequence[str] = ()) -> int:
     except KeyboardInterrupt:
         print("run_ptb.py: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 if __name__ == "__main__":
-    set_environment()
     sys.exit(main(sys.argv[1:]))

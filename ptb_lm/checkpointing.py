@@ -14,7 +14,7 @@ import pathlib
 import re
 import shutil
 import warnings
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -82,7 +82,9 @@ class CheckpointFolder:
             self._folder.mkdir(exist_ok=True)
             self._remove_leftovers()
             files.write_atomically(pending, lambda file: np.savez(file, **content))
-            path = self._folder / f"last-{step:08d}-{_digest(pending)}.npz"
+            with pending.open("rb") as file:
+                digest = _digest(file)
+            path = self._folder / f"last-{step:08d}-{digest}.npz"
             best_path = path.with_name(path.name.replace("last", "best", 1))
             if best:
                 _link_or_copy(pending, best_path)
@@ -115,6 +117,8 @@ class CheckpointFolder:
         for path in paths:
             try:
                 return _read(path)
+            except FileNotFoundError:  # a training process has written a newer one
+                return self.load(kind)
             except Exception as error:  # a bad file makes NumPy raise almost anything
                 self._damaged.add(path)
                 reason = " ".join(str(error).split()) or type(error).__name__
@@ -162,13 +166,15 @@ def _read(path: pathlib.Path) -> Checkpoint:
         `CheckpointFolder.save` writes.
       Exception: whatever else NumPy or zipfile raise for a bad file.
     """
-    digest = _digest(path)
-    if digest != _NAME.fullmatch(path.name)[3]:
-        raise ValueError(f"its digest is {digest}, not that of its name")
-    with np.load(path, allow_pickle=False) as archive:
-        if any(member.compress_type for member in archive.zip.infolist()):
-            raise ValueError("it is compressed")  # might unpack to any size
-        arrays = {name: archive[name] for name in archive.files}
+    with path.open("rb") as file:
+        digest = _digest(file)
+        if digest != _NAME.fullmatch(path.name)[3]:
+            raise ValueError(f"its digest is {digest}, not that of its name")
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as archive:
+            if any(member.compress_type for member in archive.zip.infolist()):
+                raise ValueError("it is compressed")  # might unpack to any size
+            arrays = {name: archive[name] for name in archive.files}
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):
             raise ValueError(f"{name} is not an array")
@@ -178,10 +184,9 @@ def _read(path: pathlib.Path) -> Checkpoint:
     return Checkpoint(arrays, metadata, path)
 
 
-def _digest(path: pathlib.Path) -> str:
-    """First 32 hexadecimal digits of the file's SHA-256."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:32]
+def _digest(file: BinaryIO) -> str:
+    """First 32 hexadecimal digits of the SHA-256 of an open file."""
+    return hashlib.file_digest(file, "sha256").hexdigest()[:32]
 
 
 def _link_or_copy(source: pathlib.Path, target: pathlib.Path) -> None:

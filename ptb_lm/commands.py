@@ -4,13 +4,14 @@ TensorFlow is imported by the functions here once the corpus is read, so that a
 wrong path is answered at once.
 """
 
+import dataclasses
 import pathlib
 import shlex
 from typing import Any
 
 from ptb_lm import files
 from ptb_lm.config import Config
-from ptb_lm.corpus import corpus_name, encode_file, load_corpus
+from ptb_lm.corpus import corpus_name, encode_file, encode_split, load_corpus
 from ptb_lm.generation import sample, score
 from ptb_lm.progress import Progress
 from ptb_lm.quiet_start import start_tensorflow
@@ -99,9 +100,14 @@ def _evaluate(config: Config) -> int:
         name = choice.text_file
         ids = encode_file(files.expand_home(name), vocabulary, trained.data.token_type)
     else:
-        data = config.data if config.data.data_path else trained.data
+        data = dataclasses.replace(
+            trained.data,
+            data_path=config.data.data_path or trained.data.data_path,
+            cache_dir=config.data.cache_dir,
+            ptb_url=config.data.ptb_url,
+        )
         name = f"{corpus_name(data.data_path)} {choice.split}"
-        ids = load_corpus(data, vocabulary).splits[choice.split]
+        ids = encode_split(data, choice.split, vocabulary)
     start_tensorflow()
     from ptb_lm.evaluation import score_run
 

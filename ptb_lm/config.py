@@ -14,6 +14,8 @@ from typing import Any
 
 from ptb_lm.errors import UserError
 
+PTB_URL = "http://www.fit.vutbr.cz/~imikolov/rnnlm/simple-examples.tgz"
+
 
 def option(
     default: Any,
@@ -146,14 +148,14 @@ class DataConfig(_Validated):
         minimum=0,
     )
     ptb_url: str = option(
-        "http://www.fit.vutbr.cz/~imikolov/rnnlm/simple-examples.tgz",
+        PTB_URL,
         "Address of simple-examples.tgz for --data_path=ptb.",
         defines_run=False,
     )
     cache_dir: str = option(
         "",
         "Folder for the downloaded corpus and for encoded corpora. Empty:"
-        " $PTB_LM_CACHE, else ~/.cache/ptb_lm.",
+        " $PTB_LM_CACHE, else $XDG_CACHE_HOME/ptb_lm, else ~/.cache/ptb_lm.",
         defines_run=False,
     )
 

@@ -15,6 +15,7 @@ import os
 import pathlib
 import shutil
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
 
@@ -27,7 +28,8 @@ from ptb_lm.text_source import TextSource, tokenize
 from ptb_lm.vocabulary import END_OF_SENTENCE, UNKNOWN, Vocabulary
 
 SPLITS = ("train", "valid", "test")
-_CACHE_FORMAT = 1
+_CACHE_FORMAT = 2
+_STALE_SECONDS = 86_400
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,33 +66,42 @@ def corpus_name(data_path: str) -> str:
     return path.name if os.path.isdir(path) else path.stem
 
 
-def load_corpus(config: DataConfig, vocabulary: Vocabulary | None = None) -> Corpus:
+def load_corpus(config: DataConfig) -> Corpus:
     """Reads and encodes the corpus that a configuration names.
 
     Args:
       config: where the text is, and what a token is.
-      vocabulary: of a trained model; None: that of the training text.
 
     Raises:
       UserError: a file is missing, empty or not UTF-8, or the valid or test
         text has a word that the training text lacks where there is no `<unk>`.
     """
-    name = corpus_name(config.data_path)
-    if not config.data_path:
-        texts = grammar.builtin_corpus()
-        sources = {
-            split: TextSource(
-                f"built-in {split} text", text=texts[split], part=f"{split} text"
-            )
-            for split in SPLITS
-        }
-        floor = None
-        if config.token_type == "word":
+    name, floor = corpus_name(config.data_path), None
+    if config.data_path:
+        vocabulary, splits = _encode_once(_find_sources(config), config)
+    else:
+        vocabulary, splits = _encode(_builtin_sources(), config)
+        if config.token_type == "word" and not config.max_vocab_size:
             floor = math.exp(grammar.ENGLISH.entropy_rate())
-        vocabulary, splits = _encode(sources, config, vocabulary)
-        return Corpus(name, splits, vocabulary, floor)
-    vocabulary, splits = _encode_once(_find_sources(config), config, vocabulary)
-    return Corpus(name, splits, vocabulary)
+    return Corpus(name, splits, vocabulary, floor)
+
+
+def encode_split(config: DataConfig, split: str, vocabulary: Vocabulary) -> np.ndarray:
+    """Ids of one part of a corpus under a trained model's vocabulary.
+
+    Args:
+      config: where the text is, and what a token is.
+      split: "train", "valid" or "test".
+      vocabulary: the model's.
+
+    Returns:
+      Ids, int32 [tokens].
+
+    Raises:
+      UserError: as `load_corpus`.
+    """
+    sources = _find_sources(config) if config.data_path else _builtin_sources()
+    return _encode_text(sources[split], vocabulary, config.token_type)
 
 
 def encode_file(
@@ -102,40 +113,53 @@ def encode_file(
       UserError: the file cannot be read, has no word, or has one that the
         vocabulary lacks.
     """
-    blocks = list(_encoded_blocks(TextSource(str(path), path), vocabulary, token_type))
-    return np.concatenate(blocks)
+    return _encode_text(TextSource(str(path), path), vocabulary, token_type)
 
 
-def _encode_once(sources, config, vocabulary):
+def _encode_text(
+    source: TextSource, vocabulary: Vocabulary, token_type: str
+) -> np.ndarray:
+    """Ids of a text in memory, int32 [tokens]."""
+    return np.concatenate(list(_encoded_blocks(source, vocabulary, token_type)))
+
+
+def _encode_once(sources, config):
     """Vocabulary and splits from the cache, written there if they were not."""
-    root = (
-        files.expand_home(config.cache_dir)
-        if config.cache_dir
-        else download.default_cache_dir()
-    )
-    entry = root / "encoded" / _cache_key(sources, config, vocabulary)
-    cached = _read_cache(entry)
-    if cached:
-        return cached
     try:
+        cache = _cache_dir(config)
+    except UserError:  # there is no home folder
+        if config.cache_dir:
+            raise
+        return _encode(sources, config)
+    try:
+        entry = cache / "encoded" / _cache_key(sources, config)
+        cached = _read_cache(entry)
+        if cached:
+            return cached
         entry.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(entry.parent)
         with tempfile.TemporaryDirectory(dir=entry.parent, prefix=".new-") as pending:
             folder = pathlib.Path(pending, "entry")
             folder.mkdir()
-            encoded, _ = _encode(sources, config, vocabulary, folder)
-            encoded.save(folder / "vocabulary.json")
+            _write_cache(folder, sources, config)
             shutil.rmtree(entry, ignore_errors=True)
             with contextlib.suppress(OSError):  # another process was first
                 folder.rename(entry)
-            return _read_cache(entry) or _encode(sources, config, vocabulary)
+            return _read_cache(entry) or _encode(sources, config)
     except OSError:  # no cache is no reason not to train
-        return _encode(sources, config, vocabulary)
+        return _encode(sources, config)
 
 
-def _cache_key(sources, config, vocabulary) -> str:
+def _cache_dir(config: DataConfig) -> pathlib.Path:
+    """--cache_dir, or the folder that stands for it."""
+    if config.cache_dir:
+        return files.expand_home(config.cache_dir)
+    return download.default_cache_dir()
+
+
+def _cache_key(sources, config) -> str:
     """Name of what is encoded: files, their state, and how they are read."""
     content = [_CACHE_FORMAT, config.token_type, config.max_vocab_size]
-    content.append(vocabulary.tokens if vocabulary else None)
     for source in sources.values():
         state = source.path.stat()
         place = os.path.realpath(source.path)
@@ -143,42 +167,59 @@ def _cache_key(sources, config, vocabulary) -> str:
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
 
-def _read_cache(entry: pathlib.Path):
-    """Memory-mapped splits and their vocabulary; None where they are not whole."""
-    try:
-        vocabulary = Vocabulary.load(entry / "vocabulary.json")
-        splits = {s: np.memmap(entry / f"{s}.ids", np.int32, "r") for s in SPLITS}
-    except (OSError, ValueError, UserError):
-        return None
-    return vocabulary, splits
+def _remove_stale(folder: pathlib.Path) -> None:
+    """Removes what killed processes left half-written; a young one may be at work."""
+    for path in folder.glob(".new-*"):
+        if time.time() - path.stat().st_mtime > _STALE_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)
 
 
-def _encode(sources, config, vocabulary, folder=None):
-    """Vocabulary and splits of the sources.
-
-    Args:
-      sources: split -> TextSource.
-      config: what a token is, and how many are kept.
-      vocabulary: to encode with; None: that of the training text.
-      folder: where to write the ids instead of returning them; else None.
-    """
-    if vocabulary is None:
-        counts = Counter()
-        for _, text in sources["train"].blocks():
-            counts.update(tokenize(text, config.token_type))
-        if not any(_is_text(token) for token in counts):
-            raise _no_words(sources["train"])
-        vocabulary = Vocabulary.from_counts(counts, config.max_vocab_size)
-    splits = {}
+def _write_cache(folder: pathlib.Path, sources, config) -> None:
+    """Writes and syncs ids and vocabulary; OSError where the disk refuses."""
+    vocabulary = _build_vocabulary(sources["train"], config)
+    sizes = {}
     for split, source in sources.items():
-        blocks = _encoded_blocks(source, vocabulary, config.token_type)
-        if folder is None:
-            splits[split] = np.concatenate(list(blocks))
-            continue
         with (folder / f"{split}.ids").open("wb") as file:
-            for ids in blocks:
-                ids.tofile(file)
-    return vocabulary, splits
+            for ids in _encoded_blocks(source, vocabulary, config.token_type):
+                file.write(ids.data)
+            sizes[split] = file.tell()
+            file.flush()
+            os.fsync(file.fileno())
+    with (folder / "index.json").open("w", encoding="utf-8") as file:
+        json.dump({"bytes": sizes, "tokens": vocabulary.tokens}, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read_cache(entry: pathlib.Path):
+    """Vocabulary and memory-mapped splits; None where they are not whole."""
+    try:
+        index = json.loads((entry / "index.json").read_text(encoding="utf-8"))
+        splits = {s: np.memmap(entry / f"{s}.ids", np.int32, "r") for s in SPLITS}
+        if any(splits[s].nbytes != index["bytes"][s] for s in SPLITS):
+            return None
+        return Vocabulary(index["tokens"]), splits
+    except (OSError, ValueError, LookupError, TypeError, UserError):
+        return None
+
+
+def _encode(sources, config):
+    """Vocabulary and splits of the sources, in memory."""
+    vocabulary = _build_vocabulary(sources["train"], config)
+    return vocabulary, {
+        split: _encode_text(source, vocabulary, config.token_type)
+        for split, source in sources.items()
+    }
+
+
+def _build_vocabulary(train: TextSource, config: DataConfig) -> Vocabulary:
+    """Vocabulary of the training text; UserError where it has no words."""
+    counts = Counter()
+    for _, text in train.blocks():
+        counts.update(tokenize(text, config.token_type))
+    if not any(_is_text(token) for token in counts):
+        raise _no_words(train)
+    return Vocabulary.from_counts(counts, config.max_vocab_size)
 
 
 def _encoded_blocks(
@@ -230,11 +271,19 @@ def _find_token(text: str, token: str, token_type: str) -> int:
     return begin
 
 
+def _builtin_sources() -> dict[str, TextSource]:
+    """The texts that the built-in grammar generates."""
+    return {
+        split: TextSource(f"built-in {split} text", text=text, part=f"{split} text")
+        for split, text in grammar.builtin_corpus().items()
+    }
+
+
 def _find_sources(config: DataConfig) -> dict[str, TextSource]:
     """Where the three texts are; UserError where they are not."""
     if config.data_path == "ptb" and not pathlib.Path("ptb").exists():
-        cache = files.expand_home(config.cache_dir) if config.cache_dir else None
-        return _sources_in_folder(download.fetch_ptb(config.ptb_url, cache))
+        folder = download.fetch_ptb(config.ptb_url, _cache_dir(config))
+        return _sources_in_folder(folder)
     path = _find(config.data_path)
     if path.is_dir():
         return _sources_in_folder(path)

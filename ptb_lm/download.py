@@ -21,9 +21,9 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from typing import BinaryIO
 
+from ptb_lm.config import PTB_URL
 from ptb_lm.errors import UserError
-
-DEFAULT_URL = "http://www.fit.vutbr.cz/~imikolov/rnnlm/simple-examples.tgz"
+from ptb_lm.files import expand_home
 
 # Mikolov's preprocessed corpus, the one that every published PTB number is for.
 PTB_MD5 = {
@@ -58,16 +58,16 @@ def default_cache_dir() -> pathlib.Path:
     """
     own = os.environ.get("PTB_LM_CACHE")
     if own:
-        return _expand_home(own)
+        return expand_home(own)
     shared = os.environ.get("XDG_CACHE_HOME", "")
     # The XDG base directory specification: a relative path there is to be ignored.
     if os.path.isabs(shared):
         return pathlib.Path(shared) / "ptb_lm"
-    return _expand_home("~/.cache/ptb_lm")
+    return expand_home("~/.cache/ptb_lm")
 
 
 def fetch_ptb(
-    url: str = DEFAULT_URL,
+    url: str = PTB_URL,
     cache_dir: str | os.PathLike[str] | None = None,
     md5: Mapping[str, str] = PTB_MD5,
     progress: Progress | None = None,
@@ -92,7 +92,7 @@ def fetch_ptb(
         be. Temporary files are gone by then.
 
     """
-    cache = default_cache_dir() if cache_dir is None else _expand_home(cache_dir)
+    cache = default_cache_dir() if cache_dir is None else expand_home(cache_dir)
     corpus = cache / "ptb"
     if all(_has_sum(corpus / name, expected) for name, expected in md5.items()):
         return corpus
@@ -105,17 +105,6 @@ def fetch_ptb(
         for name in md5:
             os.replace(staging / name, corpus / name)
     return corpus
-
-
-def _expand_home(path: str | os.PathLike[str]) -> pathlib.Path:
-    """Return `path` with a leading ~ replaced by the home folder."""
-    try:
-        return pathlib.Path(path).expanduser()
-    except RuntimeError as error:
-        raise UserError(
-            f"no home folder to keep the corpus under ({path}); "
-            "set PTB_LM_CACHE to a folder that can be written"
-        ) from error
 
 
 def _one_line(text: str) -> str:

@@ -1,5 +1,6 @@
 """One scoring loop, shared by every way of evaluating a text."""
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -7,6 +8,7 @@ import tensorflow as tf
 
 from ptb_lm.checkpointing import assign
 from ptb_lm.config import EvaluationConfig
+from ptb_lm.errors import UserError
 from ptb_lm.input_pipeline import check_length, count_windows, rows_of
 from ptb_lm.metrics import Score
 from ptb_lm.model import LanguageModel, build_model
@@ -32,13 +34,13 @@ class Evaluator:
             self._score_chunk_eagerly, reduce_retracing=True
         )
 
-    def _score_chunk_eagerly(self, inputs, targets, state):
+    def _score_chunk_eagerly(self, inputs, targets, state, pieces):
         """[batch, time] ids and the state -> (sum of nats float64, state)."""
         embedded = self._model.embed(tf.transpose(inputs))
         steps = tf.shape(embedded)[0]
         features = []
-        for piece in range(PIECES):
-            begin, end = piece * steps // PIECES, (piece + 1) * steps // PIECES
+        for piece in range(pieces):
+            begin, end = piece * steps // pieces, (piece + 1) * steps // pieces
             outputs, state = self._model.features(
                 embedded[begin:end], state, with_gradient=False
             )
@@ -85,10 +87,37 @@ class Evaluator:
                 tf.constant(rows[:, begin:end]),
                 tf.constant(rows[:, begin + 1 : end + 1]),
                 state,
+                PIECES if end - begin >= PIECES else 1,
             )
             nats += float(chunk_nats)
             between_chunks()
         return Score(nats, batch_size * max(length - 1, 0))
+
+
+def trained_model(
+    folder: RunFolder, weights: str, rnn_mode: str | None = None
+) -> LanguageModel:
+    """The model of a run.
+
+    Args:
+      folder: the run.
+      weights: "best" or "last".
+      rnn_mode: LSTM kernel; None: that of the run.
+
+    Raises:
+      UserError: the run has no such checkpoint, or its configuration, vocabulary
+        and checkpoint do not belong together.
+    """
+    config = folder.config()
+    if rnn_mode:
+        options = dataclasses.replace(config.model, rnn_mode=rnn_mode)
+        config = dataclasses.replace(config, model=options)
+    model = build_model(config, len(folder.vocabulary()))
+    try:
+        assign(model.named_variables(), folder.weights(weights))
+    except UserError as error:
+        raise UserError(f"{folder.path}: {error}") from error
+    return model
 
 
 def score_run(
@@ -105,10 +134,8 @@ def score_run(
     Raises:
       UserError: the run has no checkpoint yet, or the text is too short.
     """
-    config = folder.config()
-    model = build_model(config, len(folder.vocabulary()))
-    assign(model.named_variables(), folder.weights(choice.weights))
-    batch = config.training.batch_size, config.training.num_steps
+    model, training = trained_model(folder, choice.weights), folder.config().training
+    batch = training.batch_size, training.num_steps
     if choice.counting == "tutorial":
         check_length(name, len(ids), *batch)
         return Evaluator(model).tutorial(ids, *batch)

@@ -8,7 +8,6 @@ signature, without.
 """
 
 import contextlib
-import dataclasses
 import json
 import logging
 import os
@@ -23,10 +22,10 @@ import numpy as np
 import tensorflow as tf
 
 from ptb_lm import __version__, files, sampling
-from ptb_lm.checkpointing import assign
 from ptb_lm.corpus import corpus_name
 from ptb_lm.errors import UserError
-from ptb_lm.model import LanguageModel, State, build_model
+from ptb_lm.evaluation import trained_model
+from ptb_lm.model import LanguageModel, State
 from ptb_lm.run_folder import RunFolder
 from ptb_lm.tokenization import GraphTokenizer
 from ptb_lm.vocabulary import Vocabulary
@@ -443,29 +442,6 @@ def _checks(num_tokens, position, temperature, top_k, top_p):
     return [tf.debugging.Assert(holds, [text, value]) for holds, text, value in rules]
 
 
-def trained_model(folder: RunFolder, weights: str) -> LanguageModel:
-    """The model of a run, on any device the same graph.
-
-    Args:
-      folder: the run.
-      weights: "best" or "last".
-
-    Raises:
-      UserError: the run has no such checkpoint, or its configuration, vocabulary
-        and checkpoint do not belong together.
-    """
-    config = folder.config()
-    # Where cuDNN is in a graph, the graph needs a GPU.
-    shape = dataclasses.replace(config.model, rnn_mode="fused")
-    config = dataclasses.replace(config, model=shape)
-    model = build_model(config, len(folder.vocabulary()))
-    try:
-        assign(model.named_variables(), folder.weights(weights))
-    except UserError as error:
-        raise UserError(f"{folder.path}: {error}") from error
-    return model
-
-
 def text_model(
     folder: RunFolder, weights: str, results: dict[str, Any] | None = None
 ) -> TextModel:
@@ -479,7 +455,8 @@ def text_model(
     Raises:
       UserError: as `trained_model`.
     """
-    model = trained_model(folder, weights)
+    # Where cuDNN is in a graph, the graph needs a GPU.
+    model = trained_model(folder, weights, rnn_mode="fused")
     return TextModel(
         model,
         folder.vocabulary(),
@@ -539,15 +516,26 @@ def export_run(
             keras_file = pathlib.Path(aside) / "model.keras"
             exported.keras_model().save(keras_file)
             _sync(pathlib.Path(aside))
-            if path.exists():
-                path.rename(pathlib.Path(aside) / "old")
-            new.rename(path)
+            _replace_folder(path, new)
             keras_file.replace(folder.path / "model.keras")
             files.sync_folder(folder.path)
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or getattr(error, "message", error)
         raise UserError(f"{path}: cannot write: {reason}") from error
     return path
+
+
+def _replace_folder(path: pathlib.Path, new: pathlib.Path) -> None:
+    """Renames a folder into the place of another, which stays if that fails."""
+    old = new.with_name("old")
+    if path.exists():
+        path.rename(old)
+    try:
+        new.rename(path)
+    except OSError:
+        if old.exists():
+            old.rename(path)
+        raise
 
 
 def _sync(folder: pathlib.Path) -> None:

@@ -87,7 +87,7 @@ def score(config: Config, path: pathlib.Path) -> int:
 
 def _open(config: Config, path: pathlib.Path) -> Any:
     """The model of a run folder or a SavedModel."""
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise UserError(f"--save_path={path}: no such folder")
     start_tensorflow()
     from ptb_lm.export import open_text_model
@@ -164,6 +164,10 @@ class Generator:
           UserError: the prompt has a word that the model cannot read.
         """
         ids = self._reader.ids(prompt)
+        if not ids.size and not {END_OF_SENTENCE, "\n"} & set(self._reader.tokens):
+            raise UserError(
+                "an empty prompt, and the vocabulary has no line end to start from"
+            )
         count = self._options.num_samples
         is_watched = count == 1 or sys.stdout.isatty()
         as_text = self._options.format == "text"
@@ -302,7 +306,7 @@ def _lines_of_stdin() -> Iterator[str]:
         try:
             yield line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            byte = line[error.start]
+            byte = error.object[error.start]
             raise UserError(
                 f"standard input, line {number}: not UTF-8 text (byte 0x{byte:02x})"
             ) from error

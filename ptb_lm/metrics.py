@@ -24,9 +24,6 @@ class Score:
     nats: float
     tokens: int
 
-    def __add__(self, other: "Score") -> "Score":
-        return Score(self.nats + other.nats, self.tokens + other.tokens)
-
     @property
     def nats_per_token(self) -> float:
         """Mean cross entropy in nats; NaN where nothing was predicted."""

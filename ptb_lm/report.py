@@ -10,11 +10,12 @@ from ptb_lm.progress import duration
 from ptb_lm.run_folder import RunFolder
 
 # Train, valid and test perplexity printed in the header of the PTB tutorial's
-# ptb_word_lm.py; medium and large are also in Zaremba et al. (2014), table 1.
+# ptb_word_lm.py; medium and large are also in Zaremba et al. (2014), table 1. The
+# number of parameters tells the models apart, tied ones among them.
 PUBLISHED = {
-    "small": (37.99, 121.39, 115.91),
-    "medium": (48.45, 86.16, 82.07),
-    "large": (37.87, 82.62, 78.29),
+    ("ptb", 4_651_600): (37.99, 121.39, 115.91),  # small
+    ("ptb", 19_775_200): (48.45, 86.16, 82.07),  # medium
+    ("ptb", 66_022_000): (37.87, 82.62, 78.29),  # large
 }
 
 _HEADER = """\
@@ -62,9 +63,7 @@ def _format_row(name: str, results: dict[str, Any], config: Config) -> str:
     epochs = results["epochs"]
     speed = statistics.median(epoch["tokens_per_second"] for epoch in epochs)
     last = results.get("last_weights", {})
-    # Published figures are for the untied models of the tutorial's corpus.
-    comparable = results["corpus"] == "ptb" and not config.model.tied
-    published = PUBLISHED.get(results["model"]) if comparable else None
+    published = PUBLISHED.get((results["corpus"], results["parameters"]))
     cells = [
         name,
         f"{results['parameters']:,}",

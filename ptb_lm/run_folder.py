@@ -24,8 +24,11 @@ class RunFolder:
     flags.txt        the full configuration, an absl flagfile
     vocabulary.json  tokens in id order
     checkpoints/     last two and best
-    events/          TensorBoard, a folder for train and one for valid
+    events/          TensorBoard, a folder for each curve
     results.json     scores and what they were measured with
+    saved_model/     the best weights, for TensorFlow alone
+    model.keras      the best weights, for Keras
+    run.lock         held by the process that trains
     """
 
     def __init__(self, path: pathlib.Path):
@@ -62,7 +65,7 @@ class RunFolder:
 
     def holds_run(self) -> bool:
         """Whether a run was started in this folder."""
-        return (self.path / "flags.txt").is_file()
+        return os.path.isfile(self.path / "flags.txt")
 
     def check_same_run(self, config: Config, vocabulary: Vocabulary) -> None:
         """Raises UserError listing what this run was started with instead."""
@@ -168,7 +171,7 @@ def provenance() -> dict[str, Any]:
         "git_revision": _git_revision(),
         "machine": {
             "processor": _processor_name(),
-            "cores": len(os.sched_getaffinity(0)),
+            "cores": _count_cores(),
             "system": platform.platform(),
             "gpus": [d.name for d in tf.config.list_physical_devices("GPU")],
         },
@@ -190,6 +193,13 @@ def _git_revision() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None
+
+
+def _count_cores() -> int | None:
+    """Cores that this process may use, where the system tells."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
 
 
 def _processor_name() -> str:

@@ -125,7 +125,9 @@ def _draw_in_proportion(weights, uniform):
     cumulative = tf.cumsum(masses, axis=1)
     points = uniform * cumulative[:, -1]
     block = _find(cumulative, points)
-    points -= tf.gather(cumulative - masses, block, batch_dims=1)
+    points = tf.maximum(
+        points - tf.gather(cumulative - masses, block, batch_dims=1), 0.0
+    )
     within = tf.cast(tf.gather(blocks, block, batch_dims=1), tf.float64)
     cumulative = tf.cumsum(within, axis=1)
     # The two sums of a block differ by rounding: its end must not be passed.

@@ -108,6 +108,7 @@ def train_and_evaluate(
     batch = config.training.batch_size, config.training.num_steps
     for split in ("train", "valid"):
         check_length(split, len(corpus.splits[split]), *batch)
+    check_length("test", len(corpus.splits["test"]), 1, 1)
     folder = RunFolder(path)
     if config.training.init_from and not folder.holds_run():
         initial_weights(config, corpus.vocabulary)  # or stop with nothing written

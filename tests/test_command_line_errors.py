@@ -22,6 +22,8 @@ SIZES_FROM_ONE = [
     "num_layers",
     "max_max_epoch",
     "log_every_steps",
+    "num_tokens",
+    "num_samples",
 ]
 SIZES_FROM_ZERO = [
     "max_vocab_size",
@@ -29,6 +31,7 @@ SIZES_FROM_ZERO = [
     "early_stopping",
     "save_every_steps",
     "seed",
+    "top_k",
 ]
 
 
@@ -147,7 +150,7 @@ def test_word_that_train_lacks(fails, tmp_path, split):
         ("", "no words"),
         (" \n\n", "no words"),
         ("some words\n" * 3, "3 lines are too few"),
-        (b"\xff\xfe", "line 1: not UTF-8"),
+        (b"\xff\xfe\n" * 40, "line 1: not UTF-8"),
     ],
 )
 def test_one_file(fails, tmp_path, content, said):
@@ -323,12 +326,18 @@ def test_missing_value(fails, flag):
         *(f"--learning_rate={value}" for value in ("0.0", "-1.0", "inf", "nan")),
         *(f"--lr_decay={value}" for value in ("0.0", "-1.0", "1.1", "-inf", "nan")),
         *(f"--max_grad_norm={value}" for value in ("0.0", "-5.0", "inf", "nan")),
+        *(f"--top_p={value}" for value in ("0.0", "-0.1", "1.5", "nan")),
+        *(f"--temperature={value}" for value in ("-1.0", "inf", "nan")),
         *(f"--init_scale={value}" for value in ("-0.1", "inf", "nan")),
         "--mode=play",
         "--optimizer=adamw",
         "--split=dev",
         "--weights=worst",
         "--counting=none",
+        "--rnn_mode=fast",
+        "--dtype=float16",
+        "--token_type=byte",
+        "--format=xml",
     ],
 )
 def test_value_out_of_range(fails, corpus, tmp_path, flag):

@@ -19,6 +19,7 @@ from ptb_lm.corpus import (
     Corpus,
     corpus_name,
     encode_file,
+    encode_split,
     load_corpus,
 )
 from ptb_lm.errors import UserError
@@ -176,13 +177,18 @@ def test_other_vocabulary_sizes(tmp_path, size):
     assert_equals_the_tutorial(corpus, texts)
 
 
-def test_given_vocabulary_is_kept(tmp_path):
+def test_a_split_by_another_vocabulary(tmp_path):
     vocabulary = Vocabulary(["sat", "the", "<unk>", "<eos>"])
-    corpus = load_corpus(
-        DataConfig(data_path=str(write_folder(tmp_path, TEXTS))), vocabulary
-    )
-    assert corpus.vocabulary == vocabulary
-    assert corpus.splits["test"].tolist() == [1, 2, 0, 2, 3, 1, 2, 3]
+    write_folder(tmp_path, TEXTS | {"train": "an <eos> not read"})
+    ids = encode_split(DataConfig(data_path=str(tmp_path)), "test", vocabulary)
+    assert ids.tolist() == [1, 2, 0, 2, 3, 1, 2, 3]
+    known = Vocabulary(["the", "cat", "sat", "N", "end", "<eos>"])
+    assert len(encode_split(DataConfig(data_path=str(tmp_path)), "test", known)) == 8
+
+
+def test_without_a_home_folder_there_is_no_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("PTB_LM_CACHE", "~no-such-user/cache")
+    assert words_of(load(write_folder(tmp_path, TEXTS)))["train"]
 
 
 # --- Line ends, byte order marks, blanks, other alphabets ---------------------
@@ -532,7 +538,7 @@ def test_ids_are_read_from_the_cache_the_second_time(tmp_path, monkeypatch):
         raise AssertionError("encoded again")
 
     with monkeypatch.context() as patch:
-        patch.setattr(corpus_module, "_encode", encode)
+        patch.setattr(corpus_module, "_encoded_blocks", encode)
         second = load(folder)
         assert second.vocabulary == first.vocabulary
         for split in SPLITS:
@@ -544,7 +550,7 @@ def test_ids_are_read_from_the_cache_the_second_time(tmp_path, monkeypatch):
     assert len(load(folder).splits["train"]) == len(first.splits["train"]) + 4
 
 
-@pytest.mark.parametrize("name", ["vocabulary.json", "valid.ids"])
+@pytest.mark.parametrize("name", ["index.json", "valid.ids"])
 def test_a_damaged_cache_is_replaced(tmp_path, name):
     folder = write_folder(tmp_path / "corpus", TEXTS)
     config = DataConfig(data_path=str(folder), cache_dir=str(tmp_path / "cache"))

@@ -779,12 +779,12 @@ def test_fetch_uses_the_default_cache_dir(server, cache, monkeypatch):
 
 def test_no_home_folder(monkeypatch):
     monkeypatch.setenv("PTB_LM_CACHE", "~no_such_user_here/cache")
-    with pytest.raises(UserError, match="set PTB_LM_CACHE"):
+    with pytest.raises(UserError, match="no such home folder"):
         download.default_cache_dir()
 
 
 def test_defaults_are_mikolovs():
-    assert download.DEFAULT_URL.endswith("/simple-examples.tgz")
+    assert download.PTB_URL.endswith("/simple-examples.tgz")
     assert download.PTB_MD5 == {
         "ptb.train.txt": "f26c4b92c5fdc7b3f8c7cdcb991d8420",
         "ptb.valid.txt": "aa0affc06ff7c36e977d7cd49e3839bf",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from test_arithmetic import reference_parameters
 
 from ptb_lm.errors import UserError
-from ptb_lm.evaluation import Evaluator
+from ptb_lm.evaluation import PIECES, Evaluator
 from ptb_lm.input_pipeline import count_windows, iterate_windows
 from ptb_lm.model import LanguageModel
 
@@ -43,6 +43,19 @@ def test_exact_equals_the_reference(tied):
         score = Evaluator(model, chunk_tokens).exact(ids)
         assert score.tokens == tokens == 149
         assert score.nats == pytest.approx(nats, rel=1e-6)
+
+
+@pytest.mark.parametrize("rnn_mode", ["fused", "keras"])
+def test_short_ends_of_texts(rnn_mode):
+    """Fewer steps than a chunk has pieces, after other batch sizes, compiled."""
+    model = LanguageModel(VOCAB, 5, 2, init_scale=0.8, rnn_mode=rnn_mode)
+    params = reference_parameters(model.named_variables())
+    scorer = Evaluator(model, chunk_tokens=24)
+    scorer.tutorial(random_ids(60), 3, 4)
+    for length in (24 + 4, 24 + 1 + PIECES, 5, 2):
+        ids = random_ids(length)
+        nats, _ = reference.perplexity_exact(params, ids)[:2]
+        assert scorer.exact(ids).nats == pytest.approx(nats, rel=1e-6)
 
 
 @settings(max_examples=25, deadline=None)
