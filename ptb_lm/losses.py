@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from ptb_lm.precision import matmul
+from ptb_lm.precision import cast, matmul
 
 # Below this a float32 probability loses digits, and then becomes zero.
 _SMALLEST_PROBABILITY = 1e-30
@@ -37,12 +37,9 @@ def token_nats(
     rows = tf.range(tf.shape(targets)[0], dtype=targets.dtype)
     places = tf.stack([rows, targets], axis=1)  # of the targets' logits, [n, 2]
 
-    def cast(tensor):
-        return tensor if matmul_dtype is None else tf.cast(tensor, matmul_dtype)
-
     @tf.custom_gradient
     def run(features, matrix, bias):
-        factor = cast(matrix)
+        factor = cast(matrix, matmul_dtype)
 
         def logits():
             products = matmul(features, factor, transpose_b=tied)
@@ -62,7 +59,7 @@ def token_nats(
                 ones = tf.ones_like(target_probabilities)
                 delta = tf.tensor_scatter_nd_sub(probabilities, places, ones)
             d_bias = tf.squeeze(tf.matmul(d_nats[None], delta), axis=0)
-            delta = cast(delta)
+            delta = cast(delta, matmul_dtype)
             weighted = features * d_nats[:, None]
             d_features = matmul(delta, factor, transpose_b=not tied)
             d_matrix = (

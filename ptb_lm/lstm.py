@@ -15,7 +15,7 @@ after it.
 import keras
 import tensorflow as tf
 
-from ptb_lm.precision import matmul
+from ptb_lm.precision import cast, matmul
 
 # Sequences of a known length up to this are unrolled: no loop machinery, and
 # the layers of a stack overlap in time. Longer ones would take long to trace.
@@ -58,26 +58,25 @@ def lstm_sequence(
     forward = _forward_unrolled if unroll else _forward_loop
     backward = _backward_unrolled if unroll else _backward_loop
 
-    def cast(tensor):
-        return tensor if matmul_dtype is None else tf.cast(tensor, matmul_dtype)
-
     def project(inputs, kernel, bias):
-        projected = tf.nn.bias_add(matmul(_flatten(inputs), cast(kernel)), bias)
+        projected = tf.nn.bias_add(
+            matmul(_flatten(inputs), cast(kernel, matmul_dtype)), bias
+        )
         return _unflatten(projected, inputs)  # [time, batch, 4 * hidden]
 
     @tf.custom_gradient
     def run(inputs, h, c, kernel, recurrent_kernel, bias):
         projected = project(inputs, kernel, bias)
         saved, outputs, last_h, last_c = forward(
-            projected, h, c, cast(recurrent_kernel)
+            projected, h, c, cast(recurrent_kernel, matmul_dtype)
         )
 
         def gradient(d_outputs, d_h, d_c):
             # Laid out so that the loop multiplies by it as it stands.
-            transposed = cast(tf.transpose(recurrent_kernel))
+            transposed = cast(tf.transpose(recurrent_kernel), matmul_dtype)
             dz, d_h, d_c = backward(saved, d_outputs, d_h, d_c, transposed)
             dz = _flatten(dz)
-            factor = cast(dz)
+            factor = cast(dz, matmul_dtype)
             flat_inputs = _flatten(inputs)  # [time * batch, width]
             d_inputs = _unflatten(matmul(factor, kernel, transpose_b=True), inputs)
             previous_h = _flatten(tf.concat([h[None], outputs[:-1]], axis=0))
@@ -100,7 +99,9 @@ def lstm_sequence(
         return run(*arguments)
     inputs, h, c, kernel, recurrent_kernel, bias = arguments
     projected = project(inputs, kernel, bias)
-    _, *results = forward(projected, h, c, cast(recurrent_kernel), with_gradient=False)
+    _, *results = forward(
+        projected, h, c, cast(recurrent_kernel, matmul_dtype), with_gradient=False
+    )
     return tuple(results)
 
 

@@ -15,6 +15,11 @@ from ptb_lm.errors import UserError
 _CPU_FEATURES = {"avx512_bf16", "amx_bf16", "avx_ne_convert", "bf16"}
 
 
+def cast(factor: tf.Tensor, dtype: str | None) -> tf.Tensor:
+    """A factor in the type that it is multiplied in; None: its own."""
+    return factor if dtype is None else tf.cast(factor, dtype)
+
+
 def matmul(a: tf.Tensor, b: tf.Tensor, **options) -> tf.Tensor:
     """`tf.matmul`; where one factor is bfloat16, in that, and returned as float32.
 

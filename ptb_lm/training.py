@@ -467,13 +467,10 @@ class Training:
             if results.get("finished"):
                 return results
         results = self._results() | {"finished": True}
-        for name, weights in (
-            ("last", None),
-            ("best", self._folder.weights("best")),
-        ):
-            if weights is not None:
-                assign(self._program.weights, weights)
-            results[f"{name}_weights"] = self._score_splits()
+        results["last_weights"] = results["best_weights"] = self._score_splits()
+        if results["best_epoch"] != len(results["epochs"]):
+            assign(self._program.weights, self._folder.weights("best"))
+            results["best_weights"] = self._score_splits()
         export_run(self._folder, "best", results)
         self._folder.write_results(results)
         return results
@@ -485,13 +482,14 @@ class Training:
         valid = self._evaluator.tutorial(
             splits["valid"], training.batch_size, training.num_steps, check
         )
-        return {
-            "valid_perplexity": valid.perplexity,
-            "valid_perplexity_exact": self._evaluator.exact(
-                splits["valid"], check
-            ).perplexity,
-            "test_perplexity": self._evaluator.exact(splits["test"], check).perplexity,
+        scores = {
+            "valid_perplexity": valid,
+            "valid_perplexity_exact": self._evaluator.exact(splits["valid"], check),
+            "test_perplexity": self._evaluator.exact(splits["test"], check),
         }
+        figures = {name: score.perplexity for name, score in scores.items()}
+        self._check_finite(figures)
+        return figures
 
     def _place(self) -> str:
         """Where the run is, in words."""
