@@ -15,12 +15,21 @@ END_OF_SENTENCE = "<eos>"
 UNKNOWN = "<unk>"
 
 
+class _Ids(dict[str, int]):
+    """Token -> id; what is missing is ``<unk>``, or a KeyError without one."""
+
+    def __missing__(self, token: str) -> int:
+        if UNKNOWN not in self:
+            raise KeyError(token)
+        return self[UNKNOWN]
+
+
 class Vocabulary:
     """A bijection between tokens and the ids 0 .. len(vocabulary) - 1."""
 
     def __init__(self, tokens: Sequence[str]):
         self.tokens = tuple(tokens)
-        self._ids = {token: index for index, token in enumerate(self.tokens)}
+        self._ids = _Ids(zip(self.tokens, range(len(self.tokens)), strict=True))
         if len(self._ids) != len(self.tokens):
             raise UserError("the vocabulary lists a token twice")
         if not self.tokens:
@@ -75,10 +84,7 @@ class Vocabulary:
           KeyError: a token is unknown and the vocabulary has no ``<unk>``; the
             exception's argument is the token.
         """
-        if self.unknown_id is None:
-            ids = map(self._ids.__getitem__, tokens)
-        else:
-            ids = (self._ids.get(token, self.unknown_id) for token in tokens)
+        ids = map(self._ids.__getitem__, tokens)
         return np.fromiter(ids, dtype=np.int32, count=len(tokens))
 
     def decode(self, ids: Iterable[int]) -> list[str]:
