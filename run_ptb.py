@@ -7,11 +7,12 @@ python run_ptb.py --model=small --data_path=FOLDER   the Penn Treebank
 import os
 import pathlib
 import sys
+import textwrap
 from collections.abc import Sequence
 
 from absl import flags
 
-from ptb_lm.config import Config, option_groups
+from ptb_lm.config import Config, format_value, option_groups
 from ptb_lm.errors import UserError
 
 PRESETS = pathlib.Path(__file__).parent / "flags"
@@ -74,11 +75,13 @@ def parse(arguments: Sequence[str]) -> Config | None:
 
 def print_help() -> None:
     """Every option with its default, by group."""
-    print(__doc__)
+    print(__doc__.rstrip())
+    indent = {"initial_indent": " " * 6, "subsequent_indent": " " * 6}
     for heading, options in option_groups():
-        print(heading)
+        print(f"\n{heading}")
         for option in options:
-            print(f"  --{option.name}={option.default!r}: {option.metadata['help']}")
+            print(f"  --{option.name}={format_value(option.default)}")
+            print(textwrap.fill(option.metadata["help"], 79, **indent))
 
 
 def set_environment() -> None:

@@ -20,7 +20,7 @@ PUBLISHED = {
 
 _HEADER = """\
 | run | parameters | epochs | train | valid | test | published valid / test | \
-seed | tokens/s | training time |
+seed | tokens/s | wall time |
 |---|--:|--:|--:|--:|--:|--:|--:|--:|--:|
 """
 

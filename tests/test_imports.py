@@ -211,7 +211,7 @@ def test_quick_answers_do_not_import_tensorflow(arguments, status):
 
 
 def test_help_lists_every_option_with_its_default():
-    from ptb_lm.config import option_groups
+    from ptb_lm.config import format_value, option_groups
 
     done = subprocess.run(
         [sys.executable, "run_ptb.py", "--help"],
@@ -223,5 +223,7 @@ def test_help_lists_every_option_with_its_default():
     assert done.stderr == ""
     for _, options in option_groups():
         for option in options:
-            assert f"--{option.name}={option.default!r}: " in done.stdout
+            line = f"  --{option.name}={format_value(option.default)}"
+            assert line in done.stdout.splitlines()
+    assert max(map(len, done.stdout.splitlines())) <= 80
             assert option.metadata["help"] in done.stdout
