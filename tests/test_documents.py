@@ -22,6 +22,16 @@ def test_results_table_is_the_one_that_the_runs_make():
     assert table == report.results_table(PROJECT / "results")
 
 
+def test_speed_table_is_the_recorded_one(monkeypatch):
+    monkeypatch.syspath_prepend(PROJECT / "benchmarks")
+    import benchmark
+
+    recorded = json.loads((PROJECT / "benchmarks" / "results.json").read_text())
+    table = README.partition("<!-- speed: begin -->\n")[2]
+    table = table.partition("<!-- speed: end -->")[0]
+    assert table == benchmark.table(recorded["rows"]) + "\n"
+
+
 def test_ci_calls_the_test_command_of_the_readme():
     command = next(line for line in README.splitlines() if line.endswith("/pytest"))
     assert command in (PROJECT / ".ci" / "run").read_text().splitlines()
