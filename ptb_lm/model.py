@@ -71,21 +71,27 @@ class LanguageModel(keras.Model):
         self.rnn_mode = rnn_mode
         self.matmul_dtype = matmul_dtype
         self.seed = seed
-        seeds = iter(np.random.SeedSequence(seed).generate_state(2 * num_layers + 3))
+        self._create_weights()
+        self.built = True
+
+    def _create_weights(self) -> None:
+        """Creates the layers and variables, in the order of their seeds."""
+        count = 2 * self.num_layers + 3
+        seeds = iter(np.random.SeedSequence(self.seed).generate_state(count))
 
         def uniform():
-            return keras.initializers.RandomUniform(
-                -init_scale, init_scale, seed=int(next(seeds))
-            )
+            scale, seed = self.init_scale, int(next(seeds))
+            return keras.initializers.RandomUniform(-scale, scale, seed=seed)
 
+        table = (self.vocab_size, self.hidden_size)
         self.embedding = self.add_weight(
-            shape=(vocab_size, hidden_size), initializer=uniform(), name="embedding"
+            shape=table, initializer=uniform(), name="embedding"
         )
         self.lstm_layers = [
             LSTM(
-                hidden_size,
-                rnn_mode=rnn_mode,
-                matmul_dtype=matmul_dtype,
+                self.hidden_size,
+                rnn_mode=self.rnn_mode,
+                matmul_dtype=self.matmul_dtype,
                 kernel_initializer=uniform(),
                 recurrent_initializer=uniform(),
                 unit_forget_bias=False,
@@ -93,21 +99,18 @@ class LanguageModel(keras.Model):
                 return_state=True,
                 name=f"lstm_{index}",
             )
-            for index in range(num_layers)
+            for index in range(self.num_layers)
         ]
         for layer in self.lstm_layers:
-            layer.build((None, None, hidden_size))
+            layer.build((None, None, self.hidden_size))
         self.softmax_bias = self.add_weight(
-            shape=(vocab_size,), initializer=uniform(), name="softmax_bias"
+            shape=(self.vocab_size,), initializer=uniform(), name="softmax_bias"
         )
         self.softmax_kernel = None
-        if not tied:
+        if not self.tied:
             self.softmax_kernel = self.add_weight(
-                shape=(hidden_size, vocab_size),
-                initializer=uniform(),
-                name="softmax_kernel",
+                shape=table[::-1], initializer=uniform(), name="softmax_kernel"
             )
-        self.built = True
 
     def get_config(self) -> dict:
         """Constructor arguments, for Keras saving."""
