@@ -43,8 +43,9 @@ def _train(config: Config) -> int:
     progress = Progress()
     corpus = load_corpus(config.data)
     counts = ", ".join(f"{len(ids):,} {name}" for name, ids in corpus.splits.items())
+    kind = {"word": "words", "char": "characters"}[config.data.token_type]
     progress.line(
-        f"Corpus {corpus.name}: {counts} tokens; {len(corpus.vocabulary):,} words"
+        f"Corpus {corpus.name}: {counts} tokens; {len(corpus.vocabulary):,} {kind}"
     )
     start_tensorflow()
     from ptb_lm.interrupts import Interrupted
@@ -74,6 +75,13 @@ def _summary(results: dict[str, Any], path: pathlib.Path) -> str:
             f" {scores['valid_perplexity_exact']:>13.2f}"
             f" {scores['test_perplexity']:>9.2f}"
         )
+    if "test_bits_per_character" in results["last_weights"]:
+        bits = (results[f"{kind}_weights"] for kind in ("last", "best"))
+        rows += [
+            f"{kind + ' weights':>24} {scores['valid_bits_per_character']:.3f} valid,"
+            f" {scores['test_bits_per_character']:.3f} test, bits a character"
+            for kind, scores in zip(("last", "best"), bits, strict=True)
+        ]
     if results["floor_perplexity"] is not None:
         rows.append(
             f"The lowest any model can reach on this corpus:"
@@ -98,7 +106,7 @@ def _evaluate(config: Config) -> int:
     trained, vocabulary = folder.config(), folder.vocabulary()
     if choice.text_file:
         name = choice.text_file
-        ids = encode_file(files.expand_home(name), vocabulary, trained.data.token_type)
+        ids = encode_file(files.expand_home(name), vocabulary, trained.data)
     else:
         data = dataclasses.replace(
             trained.data,

@@ -138,8 +138,21 @@ class DataConfig(_Validated):
     token_type: str = option(
         "word",
         "What a token is: word (separated by white space, <eos> at line ends) or"
-        " char (every character, the line feed included).",
+        " char (every character, the line feed included; a folder's"
+        " ptb.char.{train,valid,test}.txt, where it has them, are read first).",
         choices=("word", "char"),
+    )
+    normalize: str = option(
+        "none",
+        "What is done to a text before it is read, a prompt too: none, or letters"
+        " (lower-case a to z; all between them, line ends too, becomes one blank).",
+        choices=("none", "letters"),
+    )
+    max_tokens: int = option(
+        0,
+        "Training tokens used, the first of the text; the vocabulary is that of the"
+        " whole text. 0: all.",
+        minimum=0,
     )
     max_vocab_size: int = option(
         0,
@@ -177,7 +190,14 @@ class ModelConfig(_Validated):
     )
     init_scale: float = option(
         0.1,
-        "Weights start uniform in [-init_scale, init_scale]; LSTM biases at zero.",
+        "Weights start uniform in [-init_scale, init_scale]; the layers' biases at"
+        " zero.",
+        minimum=0.0,
+    )
+    forget_bias: float = option(
+        0.0,
+        "Where the bias of the LSTM's forget gate starts; 1 lets a young network"
+        " remember (Gers et al. 2000).",
         minimum=0.0,
     )
     tied: bool = option(
@@ -204,6 +224,13 @@ class TrainingConfig(_Validated):
     batch_size: int = option(20, "Streams of text read in parallel.", minimum=1)
     num_steps: int = option(
         20, "Time steps of backpropagation through time, in tokens.", minimum=1
+    )
+    loss_scale: str = option(
+        "sum",
+        "Loss whose gradient is taken, in nats: sum (over the time steps, averaged"
+        " over the batch, as in the tutorial) or mean (averaged over both). Learning"
+        " rate and clipping are meant for one of them; perplexities do not change.",
+        choices=("sum", "mean"),
     )
     optimizer: str = option(
         "sgd",

@@ -28,8 +28,10 @@ from ptb_lm.text_source import TextSource, tokenize
 from ptb_lm.vocabulary import END_OF_SENTENCE, UNKNOWN, Vocabulary
 
 SPLITS = ("train", "valid", "test")
-_CACHE_FORMAT = 2
+_CACHE_FORMAT = 3
 _STALE_SECONDS = 86_400
+_SPACED_PREFIX = "ptb.char."  # of the character version of the Penn Treebank
+_PREFIXES = {"word": ("ptb.", ""), "char": (_SPACED_PREFIX, "ptb.", "")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,9 +83,17 @@ def load_corpus(config: DataConfig) -> Corpus:
         vocabulary, splits = _encode_once(_find_sources(config), config)
     else:
         vocabulary, splits = _encode(_builtin_sources(), config)
-        if config.token_type == "word" and not config.max_vocab_size:
+        if (config.token_type, config.normalize) == ("word", "none") and (
+            not config.max_vocab_size
+        ):
             floor = math.exp(grammar.ENGLISH.entropy_rate())
+    splits = {split: _used(ids, split, config) for split, ids in splits.items()}
     return Corpus(name, splits, vocabulary, floor)
+
+
+def _used(ids: np.ndarray, split: str, config: DataConfig) -> np.ndarray:
+    """The part of a text that --max_tokens leaves."""
+    return ids[: config.max_tokens or None] if split == "train" else ids
 
 
 def encode_split(config: DataConfig, split: str, vocabulary: Vocabulary) -> np.ndarray:
@@ -101,26 +111,31 @@ def encode_split(config: DataConfig, split: str, vocabulary: Vocabulary) -> np.n
       UserError: as `load_corpus`.
     """
     sources = _find_sources(config) if config.data_path else _builtin_sources()
-    return _encode_text(sources[split], vocabulary, config.token_type)
+    return _used(_encode_text(sources[split], vocabulary, config), split, config)
 
 
 def encode_file(
-    path: pathlib.Path, vocabulary: Vocabulary, token_type: str = "word"
+    path: pathlib.Path, vocabulary: Vocabulary, config: DataConfig
 ) -> np.ndarray:
     """Ids of a text file, int32 [tokens].
+
+    Args:
+      path: the file.
+      vocabulary: a trained model's.
+      config: how that model reads text.
 
     Raises:
       UserError: the file cannot be read, has no word, or has one that the
         vocabulary lacks.
     """
-    return _encode_text(TextSource(str(path), path), vocabulary, token_type)
+    return _encode_text(TextSource(str(path), path), vocabulary, config)
 
 
 def _encode_text(
-    source: TextSource, vocabulary: Vocabulary, token_type: str
+    source: TextSource, vocabulary: Vocabulary, config: DataConfig
 ) -> np.ndarray:
     """Ids of a text in memory, int32 [tokens]."""
-    return np.concatenate(list(_encoded_blocks(source, vocabulary, token_type)))
+    return np.concatenate(list(_encoded_blocks(source, vocabulary, config)))
 
 
 def _encode_once(sources, config):
@@ -160,6 +175,7 @@ def _cache_dir(config: DataConfig) -> pathlib.Path:
 def _cache_key(sources, config) -> str:
     """Name of what is encoded: files, their state, and how they are read."""
     content = [_CACHE_FORMAT, config.token_type, config.max_vocab_size]
+    content.append(config.normalize)
     for source in sources.values():
         state = source.path.stat()
         place = os.path.realpath(source.path)
@@ -180,7 +196,7 @@ def _write_cache(folder: pathlib.Path, sources, config) -> None:
     sizes = {}
     for split, source in sources.items():
         with (folder / f"{split}.ids").open("wb") as file:
-            for ids in _encoded_blocks(source, vocabulary, config.token_type):
+            for ids in _encoded_blocks(source, vocabulary, config):
                 file.write(ids.data)
             sizes[split] = file.tell()
             file.flush()
@@ -207,7 +223,7 @@ def _encode(sources, config):
     """Vocabulary and splits of the sources, in memory."""
     vocabulary = _build_vocabulary(sources["train"], config)
     return vocabulary, {
-        split: _encode_text(source, vocabulary, config.token_type)
+        split: _encode_text(source, vocabulary, config)
         for split, source in sources.items()
     }
 
@@ -216,14 +232,19 @@ def _build_vocabulary(train: TextSource, config: DataConfig) -> Vocabulary:
     """Vocabulary of the training text; UserError where it has no words."""
     counts = Counter()
     for _, text in train.blocks():
-        counts.update(tokenize(text, config.token_type))
+        counts.update(_tokens(train, text, config))
     if not any(_is_text(token) for token in counts):
         raise _no_words(train)
     return Vocabulary.from_counts(counts, config.max_vocab_size)
 
 
+def _tokens(source: TextSource, text: str, config: DataConfig) -> list[str]:
+    """Tokens of some lines of a source."""
+    return tokenize(text, config.token_type, config.normalize, source.is_spaced)
+
+
 def _encoded_blocks(
-    source: TextSource, vocabulary: Vocabulary, token_type: str
+    source: TextSource, vocabulary: Vocabulary, config: DataConfig
 ) -> Iterator[np.ndarray]:
     """Yields the ids of a text, int32, block by block.
 
@@ -233,20 +254,31 @@ def _encoded_blocks(
     """
     empty = True
     for line, text in source.blocks():
-        empty = empty and not text.strip()
-        tokens = tokenize(text, token_type)
+        tokens = _tokens(source, text, config)
+        empty = empty and not any(map(_is_text, tokens))
         try:
             yield vocabulary.encode(tokens)
         except KeyError as error:
             token = error.args[0]
-            line += text[: _find_token(text, token, token_type)].count("\n")
+            line += _lines_before(token, source, text, config)
             raise UserError(
-                f"{source.name}, line {line}: the {token_type} {token!r} is not in the"
-                f" training text, which has no {UNKNOWN} either; --max_vocab_size=N"
-                f" keeps the N most frequent tokens and maps all others to {UNKNOWN}"
+                f"{source.name}, line {line}: the {config.token_type} {token!r} is not"
+                f" in the training text, which has no {UNKNOWN} either;"
+                " --max_vocab_size=N keeps the N most frequent tokens and maps all"
+                f" others to {UNKNOWN}"
             ) from error
     if empty:
         raise _no_words(source)
+
+
+def _lines_before(token: str, source: TextSource, text: str, config) -> int:
+    """Number of lines of a text before the first that has a token."""
+    lines = text.split("\n")
+    return next(
+        number
+        for number, line in enumerate(lines)
+        if token in _tokens(source, f"{line}\n", config)
+    )
 
 
 def _no_words(source: TextSource) -> UserError:
@@ -257,18 +289,6 @@ def _no_words(source: TextSource) -> UserError:
 def _is_text(token: str) -> bool:
     """Whether a token is more than a line end or white space."""
     return token != END_OF_SENTENCE and not token.isspace()
-
-
-def _find_token(text: str, token: str, token_type: str) -> int:
-    """Where in a text a token first stands as a token of its own."""
-    if token_type == "char":
-        return text.index(token)
-    begin = 0
-    for line in text.splitlines(keepends=True):
-        if token in line.split():
-            return begin
-        begin += len(line)
-    return begin
 
 
 def _builtin_sources() -> dict[str, TextSource]:
@@ -283,10 +303,10 @@ def _find_sources(config: DataConfig) -> dict[str, TextSource]:
     """Where the three texts are; UserError where they are not."""
     if config.data_path == "ptb" and not pathlib.Path("ptb").exists():
         folder = download.fetch_ptb(config.ptb_url, _cache_dir(config))
-        return _sources_in_folder(folder)
+        return _sources_in_folder(folder, config.token_type)
     path = _find(config.data_path)
     if path.is_dir():
-        return _sources_in_folder(path)
+        return _sources_in_folder(path, config.token_type)
     if path.is_file():
         return _parts_of_file(path)
     raise UserError(f"--data_path={path}: neither a folder nor a regular file")
@@ -306,14 +326,22 @@ def _find(data_path: str) -> pathlib.Path:
     return path
 
 
-def _sources_in_folder(folder: pathlib.Path) -> dict[str, TextSource]:
-    """ptb.{train,valid,test}.txt or {train,valid,test}.txt of a folder."""
-    for prefix in ("ptb.", ""):
+def _sources_in_folder(folder: pathlib.Path, token_type: str) -> dict[str, TextSource]:
+    """ptb.{train,valid,test}.txt or {train,valid,test}.txt of a folder.
+
+    Characters are read from ptb.char.{train,valid,test}.txt first.
+    """
+    for prefix in _PREFIXES[token_type]:
         paths = {split: folder / f"{prefix}{split}.txt" for split in SPLITS}
         missing = [path.name for path in paths.values() if not path.is_file()]
         if not missing:
             return {
-                split: TextSource(str(path), path, part=f"{split} text")
+                split: TextSource(
+                    str(path),
+                    path,
+                    part=f"{split} text",
+                    is_spaced=prefix == _SPACED_PREFIX,
+                )
                 for split, path in paths.items()
             }
         if len(missing) < len(SPLITS):

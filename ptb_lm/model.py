@@ -50,6 +50,7 @@ class LanguageModel(keras.Model):
         num_layers: int,
         keep_prob: float = 1.0,
         init_scale: float = 0.1,
+        forget_bias: float = 0.0,
         tied: bool = False,
         rnn_mode: str = "auto",
         matmul_dtype: str | None = None,
@@ -58,7 +59,7 @@ class LanguageModel(keras.Model):
     ):
         """Creates the variables, each uniform in [-init_scale, init_scale].
 
-        LSTM biases start at zero, the forget gate's among them. Every variable
+        LSTM biases start at zero, the forget gate's at forget_bias. Every variable
         draws from a stream of its own, spawned from the seed.
         """
         super().__init__(**kwargs)
@@ -67,6 +68,7 @@ class LanguageModel(keras.Model):
         self.num_layers = num_layers
         self.keep_prob = keep_prob
         self.init_scale = init_scale
+        self.forget_bias = forget_bias
         self.tied = tied
         self.rnn_mode = rnn_mode
         self.matmul_dtype = matmul_dtype
@@ -87,6 +89,8 @@ class LanguageModel(keras.Model):
         self.embedding = self.add_weight(
             shape=table, initializer=uniform(), name="embedding"
         )
+        # Of the gates i, f, g, o, as Keras stores them.
+        biases = np.repeat([0.0, self.forget_bias, 0.0, 0.0], self.hidden_size)
         self.lstm_layers = [
             LSTM(
                 self.hidden_size,
@@ -94,6 +98,7 @@ class LanguageModel(keras.Model):
                 matmul_dtype=self.matmul_dtype,
                 kernel_initializer=uniform(),
                 recurrent_initializer=uniform(),
+                bias_initializer=keras.initializers.Constant(biases),
                 unit_forget_bias=False,
                 return_sequences=True,
                 return_state=True,
@@ -120,6 +125,7 @@ class LanguageModel(keras.Model):
             "num_layers",
             "keep_prob",
             "init_scale",
+            "forget_bias",
             "tied",
             "rnn_mode",
             "matmul_dtype",

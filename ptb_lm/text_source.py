@@ -6,6 +6,7 @@ than memory.
 
 import dataclasses
 import pathlib
+import re
 from collections.abc import Iterator
 
 from ptb_lm.errors import UserError
@@ -13,6 +14,9 @@ from ptb_lm.vocabulary import END_OF_SENTENCE
 
 BLOCK_BYTES = 1 << 22  # a few MB: large enough that the per-block cost is nothing
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# What the tokens of a spaced text are as characters.
+_BLANKS = {"_": " ", END_OF_SENTENCE: "\n"}
+_NO_LETTERS = re.compile("[^A-Za-z]+")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +31,9 @@ class TextSource:
       first_line: number of its first line, from 1.
       text: the string, where there is no file.
       part: what part of a corpus it is, for an error.
+      is_spaced: whether it is a text of characters with a blank between them,
+        where ``_`` stands for the blank and ``<unk>`` for a word that was
+        replaced, as in Mikolov's character version of the Penn Treebank.
     """
 
     name: str
@@ -36,6 +43,7 @@ class TextSource:
     first_line: int = 1
     text: str = ""
     part: str = "text"
+    is_spaced: bool = False
 
     def blocks(self) -> Iterator[tuple[int, str]]:
         """Yields (number of the first line, whole lines of text).
@@ -82,20 +90,42 @@ class TextSource:
             ) from error
 
 
-def tokenize(text: str, token_type: str) -> list[str]:
+def tokenize(
+    text: str, token_type: str, normalize: str = "none", is_spaced: bool = False
+) -> list[str]:
     """Tokens of whole lines of text.
 
     Args:
       text: lines that end in a line feed, with or without a carriage return.
       token_type: "word" or "char".
+      normalize: "none", or "letters", see `letters_only`.
+      is_spaced: whether the text is one of characters that stand apart, see
+        `TextSource`.
 
     Returns:
       Words with ``<eos>`` at every line end, as `split_words`; or characters,
-      the line feed among them.
+      the line feed among them. Letters alone have no line ends.
     """
+    if is_spaced:
+        tokens = [_BLANKS.get(token, token) for token in split_words(text)]
+        if normalize == "none":
+            return tokens
+        text = "".join(tokens)
+    if normalize == "letters":
+        text = letters_only(text)
+        return text.split() if token_type == "word" else list(text)
     if token_type == "word":
         return split_words(text)
     return list(text.replace("\r\n", "\n"))
+
+
+def letters_only(text: str) -> str:
+    """Lower-case letters a to z, and a blank for whatever is between them.
+
+    What is before the first letter is left out, so that lines that are read one
+    after the other are separated by one blank.
+    """
+    return _NO_LETTERS.sub(" ", text).lstrip(" ").lower()
 
 
 def split_words(text: str) -> list[str]:

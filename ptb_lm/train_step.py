@@ -24,6 +24,10 @@ class TrainingProgram:
         self._optimizer = optimization.Optimizer(
             config.training.optimizer, self.weights
         )
+        steps = {"sum": 1, "mean": config.training.num_steps}
+        self._loss_divisor = (
+            config.training.batch_size * steps[config.training.loss_scale]
+        )
         zeros = self.model.initial_state(config.training.batch_size)
         self._state = tf.nest.map_structure(
             lambda tensor: tf.Variable(tensor, trainable=False), zeros
@@ -81,9 +85,10 @@ class TrainingProgram:
     def gradients(self, inputs, targets, step):
         """Loss of one window and its gradients, from the carried state.
 
-        The loss is the tutorial's: nats summed over time, averaged over the
-        batch. The embedding's rows are read outside the tape, so that their
-        gradient stays one row per token whether or not weights are tied.
+        The loss is nats averaged over the batch, and summed over time (as in the
+        tutorial) or averaged over it, as --loss_scale says. The embedding's rows
+        are read outside the tape, so that their gradient stays one row per token
+        whether or not weights are tied.
 
         Args:
           inputs: int32 [batch, time].
@@ -101,7 +106,7 @@ class TrainingProgram:
             tape.watch(embedded)
             features, state = model.features(embedded, state, seeds)
             nats = tf.reduce_sum(model.token_nats(features, tf.transpose(targets)))
-            loss = nats / self._config.batch_size
+            loss = nats / self._loss_divisor
         gradients = tape.gradient(loss, self.weights | {"embedded": embedded})
         rows = tf.reshape(gradients.pop("embedded"), [-1, model.hidden_size])
         slices = optimization.deduplicate(tf.reshape(ids, [-1]), rows, model.vocab_size)

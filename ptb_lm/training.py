@@ -36,7 +36,7 @@ from ptb_lm.vocabulary import Vocabulary
 CALL_SECONDS = 0.5  # a call of the compiled loop lasts about this long
 MAX_STEPS_PER_CALL = 100
 # Model options that --init_from leaves free.
-NOT_OF_SHAPE = ("keep_prob", "init_scale", "rnn_mode", "dtype")
+NOT_OF_SHAPE = ("keep_prob", "init_scale", "forget_bias", "rnn_mode", "dtype")
 
 
 @dataclasses.dataclass
@@ -386,8 +386,18 @@ class Training:
             "valid_perplexity": valid.perplexity,
             "tokens_per_second": self._tokens_per_second(),
         }
+        epoch |= self._bits(train=self._train_score(), valid=valid)
         self._check_finite(epoch)
         return epoch
+
+    def _bits(self, **scores: Score) -> dict[str, float]:
+        """Bits per character by split, of a model of characters; else nothing."""
+        if self._config.data.token_type != "char":
+            return {}
+        return {
+            f"{split}_bits_per_character": score.bits_per_token
+            for split, score in scores.items()
+        }
 
     def _check_finite(self, figures: dict[str, float]) -> None:
         """Raises UserError where a figure is not finite."""
@@ -488,6 +498,7 @@ class Training:
             "test_perplexity": self._evaluator.exact(splits["test"], check),
         }
         figures = {name: score.perplexity for name, score in scores.items()}
+        figures |= self._bits(valid=valid, test=scores["test_perplexity"])
         self._check_finite(figures)
         return figures
 

@@ -27,6 +27,7 @@ SIZES_FROM_ONE = [
 ]
 SIZES_FROM_ZERO = [
     "max_vocab_size",
+    "max_tokens",
     "max_epoch",
     "early_stopping",
     "save_every_steps",
@@ -329,6 +330,7 @@ def test_missing_value(fails, flag):
         *(f"--top_p={value}" for value in ("0.0", "-0.1", "1.5", "nan")),
         *(f"--temperature={value}" for value in ("-1.0", "inf", "nan")),
         *(f"--init_scale={value}" for value in ("-0.1", "inf", "nan")),
+        *(f"--forget_bias={value}" for value in ("-0.1", "inf", "nan")),
         "--mode=play",
         "--optimizer=adamw",
         "--split=dev",
@@ -338,6 +340,8 @@ def test_missing_value(fails, flag):
         "--dtype=float16",
         "--token_type=byte",
         "--format=xml",
+        "--loss_scale=median",
+        "--normalize=digits",
     ],
 )
 def test_value_out_of_range(fails, corpus, tmp_path, flag):

@@ -337,7 +337,7 @@ def test_byte_order_mark_does_not_shift_the_line(tmp_path):
     path = tmp_path / "story.txt"
     path.write_bytes(b"\xef\xbb\xbfa\n\xe9\n")
     with pytest.raises(UserError, match=r"line 2: not UTF-8 text \(byte 0xe9\)"):
-        encode_file(path, Vocabulary(["a", "<eos>"]))
+        encode_file(path, Vocabulary(["a", "<eos>"]), DataConfig())
 
 
 def test_utf16_is_not_utf8(tmp_path):
@@ -399,9 +399,9 @@ def test_encode_file(tmp_path):
     path = tmp_path / "mine.txt"
     path.write_text("\ufeffthe cat\r\nzebra", newline="")
     vocabulary = Vocabulary(["the", "<eos>", "<unk>", "cat"])
-    assert encode_file(path, vocabulary).tolist() == [0, 3, 1, 2, 1]
+    assert encode_file(path, vocabulary, DataConfig()).tolist() == [0, 3, 1, 2, 1]
     with pytest.raises(UserError, match=r"mine.txt, line 2: the word 'zebra'"):
-        encode_file(path, Vocabulary(["the", "<eos>", "cat"]))
+        encode_file(path, Vocabulary(["the", "<eos>", "cat"]), DataConfig())
 
 
 @pytest.mark.parametrize("content", ["", "\n", " \n\n"])
@@ -409,7 +409,7 @@ def test_encode_file_without_words(tmp_path, content):
     path = tmp_path / "mine.txt"
     path.write_text(content)
     with pytest.raises(UserError, match=r"mine.txt: no words"):
-        encode_file(path, Vocabulary(["a", "<eos>"]))
+        encode_file(path, Vocabulary(["a", "<eos>"]), DataConfig())
 
 
 # --- The built-in corpus ------------------------------------------------------
