@@ -178,9 +178,14 @@ class ModelConfig(_Validated):
     """Shape and initialization of the network."""
 
     hidden_size: int = option(
-        200, "Units of each LSTM layer and width of the embedding.", minimum=1
+        200, "Units of each layer and width of the embedding.", minimum=1
     )
-    num_layers: int = option(2, "Number of stacked LSTM layers.", minimum=1)
+    num_layers: int = option(2, "Number of stacked recurrent layers.", minimum=1)
+    cell: str = option(
+        "lstm",
+        "Recurrent cell: lstm, gru (Cho et al. 2014) or rnn (Elman 1990).",
+        choices=("lstm", "gru", "rnn"),
+    )
     keep_prob: float = option(
         1.0,
         "Probability that dropout keeps a unit, in the embedding and in the output"
@@ -205,7 +210,7 @@ class ModelConfig(_Validated):
     )
     rnn_mode: str = option(
         "auto",
-        "LSTM kernel: fused (this project's), keras (Keras's own loop; cuDNN on a"
+        "Recurrent kernel: fused (this project's), keras (Keras's own loop; cuDNN on a"
         " GPU), or auto: keras on a GPU, else fused.",
         choices=("auto", "fused", "keras"),
     )

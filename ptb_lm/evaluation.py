@@ -102,7 +102,7 @@ def trained_model(
     Args:
       folder: the run.
       weights: "best" or "last".
-      rnn_mode: LSTM kernel; None: that of the run.
+      rnn_mode: recurrent kernel; None: that of the run.
 
     Raises:
       UserError: the run has no such checkpoint, or its configuration, vocabulary

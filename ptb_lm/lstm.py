@@ -15,13 +15,12 @@ after it.
 import keras
 import tensorflow as tf
 
+from ptb_lm.fused_layer import FusedLayer, flatten, unflatten
 from ptb_lm.precision import cast, matmul
 
 # Sequences of a known length up to this are unrolled: no loop machinery, and
 # the layers of a stack overlap in time. Longer ones would take long to trace.
 MAX_UNROLLED_STEPS = 128
-
-RNN_MODES = ("auto", "fused", "keras")
 
 Tensors = tuple[tf.Tensor, ...]
 
@@ -60,9 +59,9 @@ def lstm_sequence(
 
     def project(inputs, kernel, bias):
         projected = tf.nn.bias_add(
-            matmul(_flatten(inputs), cast(kernel, matmul_dtype)), bias
+            matmul(flatten(inputs), cast(kernel, matmul_dtype)), bias
         )
-        return _unflatten(projected, inputs)  # [time, batch, 4 * hidden]
+        return unflatten(projected, inputs)  # [time, batch, 4 * hidden]
 
     @tf.custom_gradient
     def run(inputs, h, c, kernel, recurrent_kernel, bias):
@@ -75,11 +74,11 @@ def lstm_sequence(
             # Laid out so that the loop multiplies by it as it stands.
             transposed = cast(tf.transpose(recurrent_kernel), matmul_dtype)
             dz, d_h, d_c = backward(saved, d_outputs, d_h, d_c, transposed)
-            dz = _flatten(dz)
+            dz = flatten(dz)
             factor = cast(dz, matmul_dtype)
-            flat_inputs = _flatten(inputs)  # [time * batch, width]
-            d_inputs = _unflatten(matmul(factor, kernel, transpose_b=True), inputs)
-            previous_h = _flatten(tf.concat([h[None], outputs[:-1]], axis=0))
+            flat_inputs = flatten(inputs)  # [time * batch, width]
+            d_inputs = unflatten(matmul(factor, kernel, transpose_b=True), inputs)
+            previous_h = flatten(tf.concat([h[None], outputs[:-1]], axis=0))
             return (
                 d_inputs,
                 d_h,
@@ -103,19 +102,6 @@ def lstm_sequence(
         projected, h, c, cast(recurrent_kernel, matmul_dtype), with_gradient=False
     )
     return tuple(results)
-
-
-def _flatten(sequence):
-    """[time, batch, width] -> [time * batch, width]."""
-    return tf.reshape(sequence, [-1, sequence.shape[2]])
-
-
-def _unflatten(rows, like):
-    """[time * batch, width] -> [time, batch, width], time and batch of `like`."""
-    time, batch, _ = tf.unstack(tf.shape(like))
-    sequence = tf.reshape(rows, [time, batch, rows.shape[1]])
-    sequence.set_shape([*like.shape[:2], rows.shape[1]])
-    return sequence
 
 
 def _cell(z, c):
@@ -235,86 +221,8 @@ def _backward_loop(saved, d_outputs, d_h, d_c, transposed):
 
 
 @keras.saving.register_keras_serializable("ptb_lm")
-class LSTM(keras.layers.LSTM):
-    """Drop-in `keras.layers.LSTM`: same arguments, weights, outputs and saving.
-
-    The fused kernel runs where it computes what was asked for: no mask, the
-    standard activations, no dropout of the layer's own; and no GPU, where Keras
-    uses cuDNN. Everything else is Keras's own loop.
-    """
-
-    def __init__(
-        self,
-        units: int,
-        rnn_mode: str = "auto",
-        matmul_dtype: str | None = None,
-        **kwargs,
-    ):
-        """Takes the arguments of `keras.layers.LSTM`, and the kernel to use.
-
-        Args:
-          units: width of the output and of the cell.
-          rnn_mode: "auto" chooses as above; "fused" is the kernel of this module
-            on any device; "keras" is Keras's own loop, or cuDNN on a GPU.
-          matmul_dtype: "bfloat16" multiplies matrices in that type, in the fused
-            kernel; None: in the layer's own.
-          **kwargs: of `keras.layers.LSTM`.
-
-        Raises:
-          ValueError: another rnn_mode; when called, a "fused" layer that the
-            kernel cannot compute.
-        """
-        super().__init__(units, **kwargs)
-        if rnn_mode not in RNN_MODES:
-            raise ValueError(f"rnn_mode={rnn_mode!r}: expected one of {RNN_MODES}")
-        self.rnn_mode = rnn_mode
-        self.matmul_dtype = matmul_dtype
-
-    def get_config(self) -> dict:
-        """Constructor arguments, for Keras saving."""
-        return super().get_config() | {
-            "rnn_mode": self.rnn_mode,
-            "matmul_dtype": self.matmul_dtype,
-        }
-
-    def run_time_major(
-        self, inputs: tf.Tensor, state: list[tf.Tensor], with_gradient: bool = True
-    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        """Runs without transposing: [time, batch, width] -> [time, batch, units].
-
-        Args:
-          inputs: [time, batch, width].
-          state: [h, c], each [batch, units].
-          with_gradient: False spares what only the gradient needs.
-
-        Returns:
-          Outputs of all steps, and the final state.
-        """
-        if self._is_fused(mask=None, training=False):
-            outputs, *state = self._fused(inputs, state, with_gradient)
-            return outputs, state
-        outputs, *state = super().call(tf.transpose(inputs, [1, 0, 2]), state)
-        return tf.transpose(outputs, [1, 0, 2]), state
-
-    def inner_loop(self, sequences, initial_state, mask, training=False):
-        """Overrides the loop that Keras calls once the state is set up.
-
-        Args:
-          sequences: [batch, time, width].
-          initial_state: [h, c], each [batch, units].
-          mask: [batch, time] or None.
-          training: whether the layer's own dropout applies.
-
-        Returns:
-          Last output, outputs [batch, time, units], and the final state.
-        """
-        if not self._is_fused(mask, training):
-            return super().inner_loop(sequences, initial_state, mask, training)
-        inputs = tf.transpose(sequences, [1, 0, 2])
-        if self.go_backwards:
-            inputs = tf.reverse(inputs, axis=[0])
-        outputs, h, c = self._fused(inputs, initial_state)
-        return h, tf.transpose(outputs, [1, 0, 2]), [h, c]
+class LSTM(FusedLayer, keras.layers.LSTM):
+    """Drop-in `keras.layers.LSTM`: same arguments, weights, outputs and saving."""
 
     def _fused(self, inputs, state, with_gradient=True) -> Tensors:
         """The kernel with this layer's weights."""
@@ -329,22 +237,6 @@ class LSTM(keras.layers.LSTM):
             matmul_dtype=self.matmul_dtype,
         )
 
-    def _is_fused(self, mask, training) -> bool:
-        """Whether the fused kernel is to compute this call."""
-        if self.rnn_mode == "keras":
-            return False
-        able = (
-            mask is None
-            and self.activation is keras.activations.tanh
-            and self.recurrent_activation is keras.activations.sigmoid
-            and not self.recurrent_dropout
-            and not (training and self.dropout)
-        )
-        if self.rnn_mode == "fused" and not able:
-            raise ValueError(
-                "rnn_mode='fused' has no masks, no dropout of the layer's own, and"
-                " only the standard activations; use rnn_mode='auto'"
-            )
-        return able and (
-            self.rnn_mode == "fused" or not tf.config.list_physical_devices("GPU")
-        )
+    def _has_kernel(self) -> bool:
+        is_standard = self.recurrent_activation is keras.activations.sigmoid
+        return super()._has_kernel() and is_standard

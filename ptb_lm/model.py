@@ -1,4 +1,4 @@
-"""The language model: embedding, LSTM stack, dropout, softmax.
+"""The language model: embedding, recurrent stack, dropout, softmax.
 
 State is explicit: every method takes it and returns the next one, so that
 training, evaluation at batch 1 and sampling share one model. Inside, tensors
@@ -12,10 +12,14 @@ import numpy as np
 import tensorflow as tf
 
 from ptb_lm.config import Config
+from ptb_lm.gru import GRU, SimpleRNN
 from ptb_lm.losses import token_nats
 from ptb_lm.lstm import LSTM
 
-State = list[list[tf.Tensor]]  # per layer [h, c], each [batch, hidden]
+# Per layer [h, c] of an LSTM, [h] of the other cells, each [batch, hidden].
+State = list[list[tf.Tensor]]
+
+CELLS = {"lstm": LSTM, "gru": GRU, "rnn": SimpleRNN}
 
 
 def dropout(inputs: tf.Tensor, keep_prob: float, seed: tf.Tensor) -> tf.Tensor:
@@ -39,8 +43,9 @@ class LanguageModel(keras.Model):
         h^l_t, c^l_t = LSTM(h^{l-1}_t, h^l_{t-1}, c^l_{t-1});  next input D(h^l_t)
         p(x_{t+1}) = softmax(D(h^L_t) W + b)
 
-    with D dropout. W is [hidden, vocabulary], or the transposed embedding where
-    weights are tied (Press and Wolf 2017).
+    with D dropout; or another recurrent cell in place of the LSTM. W is [hidden,
+    vocabulary], or the transposed embedding where weights are tied (Press and Wolf
+    2017).
     """
 
     def __init__(
@@ -48,6 +53,7 @@ class LanguageModel(keras.Model):
         vocab_size: int,
         hidden_size: int,
         num_layers: int,
+        cell: str = "lstm",
         keep_prob: float = 1.0,
         init_scale: float = 0.1,
         forget_bias: float = 0.0,
@@ -59,13 +65,15 @@ class LanguageModel(keras.Model):
     ):
         """Creates the variables, each uniform in [-init_scale, init_scale].
 
-        LSTM biases start at zero, the forget gate's at forget_bias. Every variable
-        draws from a stream of its own, spawned from the seed.
+        The layers' biases start at zero, that of an LSTM's forget gate at
+        forget_bias. Every variable draws from a stream of its own, spawned from the
+        seed.
         """
         super().__init__(**kwargs)
         self.vocab_size = vocab_size
         self.hidden_size = hidden_size
         self.num_layers = num_layers
+        self.cell = cell
         self.keep_prob = keep_prob
         self.init_scale = init_scale
         self.forget_bias = forget_bias
@@ -89,24 +97,21 @@ class LanguageModel(keras.Model):
         self.embedding = self.add_weight(
             shape=table, initializer=uniform(), name="embedding"
         )
-        # Of the gates i, f, g, o, as Keras stores them.
-        biases = np.repeat([0.0, self.forget_bias, 0.0, 0.0], self.hidden_size)
-        self.lstm_layers = [
-            LSTM(
+        self.recurrent_layers = [
+            CELLS[self.cell](
                 self.hidden_size,
                 rnn_mode=self.rnn_mode,
                 matmul_dtype=self.matmul_dtype,
                 kernel_initializer=uniform(),
                 recurrent_initializer=uniform(),
-                bias_initializer=keras.initializers.Constant(biases),
-                unit_forget_bias=False,
                 return_sequences=True,
                 return_state=True,
-                name=f"lstm_{index}",
+                name=f"{self.cell}_{index}",
+                **self._bias_options(),
             )
             for index in range(self.num_layers)
         ]
-        for layer in self.lstm_layers:
+        for layer in self.recurrent_layers:
             layer.build((None, None, self.hidden_size))
         self.softmax_bias = self.add_weight(
             shape=(self.vocab_size,), initializer=uniform(), name="softmax_bias"
@@ -117,12 +122,22 @@ class LanguageModel(keras.Model):
                 shape=table[::-1], initializer=uniform(), name="softmax_kernel"
             )
 
+    def _bias_options(self) -> dict:
+        """What a layer is told of its bias: only an LSTM has a forget gate."""
+        if self.cell != "lstm":
+            return {}
+        # Of the gates i, f, g, o, as Keras stores them.
+        biases = np.repeat([0.0, self.forget_bias, 0.0, 0.0], self.hidden_size)
+        initializer = keras.initializers.Constant(biases)
+        return {"unit_forget_bias": False, "bias_initializer": initializer}
+
     def get_config(self) -> dict:
         """Constructor arguments, for Keras saving."""
         names = (
             "vocab_size",
             "hidden_size",
             "num_layers",
+            "cell",
             "keep_prob",
             "init_scale",
             "forget_bias",
@@ -136,7 +151,7 @@ class LanguageModel(keras.Model):
     def named_variables(self) -> dict[str, tf.Variable]:
         """Every weight under the name that checkpoints use."""
         variables = {"embedding": self.embedding.value}
-        for layer in self.lstm_layers:
+        for layer in self.recurrent_layers:
             for part in ("kernel", "recurrent_kernel", "bias"):
                 variables[f"{layer.name}/{part}"] = getattr(layer.cell, part).value
         if not self.tied:
@@ -145,9 +160,12 @@ class LanguageModel(keras.Model):
         return variables
 
     def initial_state(self, batch_size: int | tf.Tensor) -> State:
-        """Zero state: per layer [h, c], each float32 [batch, hidden]."""
+        """Zero state: per layer [h, c] or [h], each float32 [batch, hidden]."""
         zeros = tf.zeros([batch_size, self.hidden_size])
-        return [[zeros, zeros] for _ in self.lstm_layers]
+        return [
+            [zeros for _ in tf.nest.flatten(layer.state_size)]
+            for layer in self.recurrent_layers
+        ]
 
     def embed(self, ids: tf.Tensor) -> tf.Tensor:
         """Rows of the embedding: int32 ids [...] -> float32 [..., hidden]."""
@@ -160,7 +178,7 @@ class LanguageModel(keras.Model):
         dropout_seed: tuple[tf.Tensor, tf.Tensor] | None = None,
         with_gradient: bool = True,
     ) -> tuple[tf.Tensor, State]:
-        """Runs the LSTM stack.
+        """Runs the recurrent stack.
 
         Args:
           embedded: float32 [time, batch, hidden].
@@ -175,7 +193,7 @@ class LanguageModel(keras.Model):
         outputs = self._dropout(embedded, dropout_seed, place=0)
         final_state = []
         for place, (layer, layer_state) in enumerate(
-            zip(self.lstm_layers, state, strict=True), start=1
+            zip(self.recurrent_layers, state, strict=True), start=1
         ):
             outputs, layer_final = layer.run_time_major(
                 outputs, layer_state, with_gradient

@@ -32,8 +32,8 @@ class TextSource:
       text: the string, where there is no file.
       part: what part of a corpus it is, for an error.
       is_spaced: whether it is a text of characters with a blank between them,
-        where ``_`` stands for the blank and ``<unk>`` for a word that was
-        replaced, as in Mikolov's character version of the Penn Treebank.
+        where ``_`` stands for the blank, as in Mikolov's character version of the
+        Penn Treebank.
     """
 
     name: str

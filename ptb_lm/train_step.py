@@ -37,8 +37,11 @@ class TrainingProgram:
         """Every variable that training changes, by checkpoint name."""
         named = {f"model/{name}": v for name, v in self.weights.items()}
         named |= {f"optimizer/{n}": v for n, v in self._optimizer.slots.items()}
-        for index, (h, c) in enumerate(self._state):
-            named |= {f"state/{index}/h": h, f"state/{index}/c": c}
+        for index, parts in enumerate(self._state):
+            # Only an LSTM has the second.
+            named |= {
+                f"state/{index}/{n}": v for n, v in zip("hc", parts, strict=False)
+            }
         return named
 
     def reset_state(self) -> None:

@@ -340,6 +340,7 @@ def test_missing_value(fails, flag):
         "--dtype=float16",
         "--token_type=byte",
         "--format=xml",
+        "--cell=transformer",
         "--loss_scale=median",
         "--normalize=digits",
     ],

@@ -27,6 +27,8 @@ LAYERS = [
         "progress",
         "interrupts",
         "precision",
+        "fused_layer",
+        "gru",
     },
     {"model", "tokenization"},
     {"sampling"},
