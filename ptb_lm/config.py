@@ -230,6 +230,13 @@ class TrainingConfig(_Validated):
     num_steps: int = option(
         20, "Time steps of backpropagation through time, in tokens.", minimum=1
     )
+    windows: str = option(
+        "sequential",
+        "Training text is read sequential (in order, the state carried from window"
+        " to window) or random (windows from a random offset in random order, another"
+        " one every epoch, each from a zero state).",
+        choices=("sequential", "random"),
+    )
     loss_scale: str = option(
         "sum",
         "Loss whose gradient is taken, in nats: sum (over the time steps, averaged"
@@ -266,7 +273,7 @@ class TrainingConfig(_Validated):
     )
     seed: int = option(
         1,
-        "Seed of the initial weights, of dropout, and of generated text.",
+        "Seed of the initial weights, dropout, random windows and generated text.",
         minimum=0,
         maximum=2**31 - 1,
     )

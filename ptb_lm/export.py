@@ -59,7 +59,7 @@ class TextModel(tf.Module):
     stands in the training text; so an empty prompt starts a sentence. Unknown
     words are read as ``<unk>``.
 
-    A state is one tensor, float32 [n, parts, hidden]: h and c of each layer.
+    A state is one tensor, float32 [n, parts, hidden]: h (and c) of each layer.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class TextModel(tf.Module):
         model: LanguageModel,
         vocabulary: Vocabulary,
         token_type: str = "word",
+        normalize: str = "none",
         metadata: dict[str, Any] | None = None,
     ):
         """Joins a model and a vocabulary.
@@ -75,6 +76,7 @@ class TextModel(tf.Module):
           model: the model; its weights are shared, not copied.
           vocabulary: its tokens.
           token_type: "word" or "char", see `GraphTokenizer`.
+          normalize: what is done to texts first, "none" or "letters".
           metadata: what JSON can hold; `metadata()` tells it.
 
         Raises:
@@ -90,8 +92,8 @@ class TextModel(tf.Module):
         # which would bring Keras's own functions along.
         self._model = lambda: model
         self._weights = model.named_variables()
-        self._tokenizer = GraphTokenizer(vocabulary, token_type)
-        metadata = {"token_type": token_type} | (metadata or {})
+        self._tokenizer = GraphTokenizer(vocabulary, token_type, normalize)
+        metadata = {"token_type": token_type, "normalize": normalize} | (metadata or {})
         self._metadata = json.dumps(metadata, ensure_ascii=False)
         state = model.initial_state(1)
         parts = tf.nest.flatten(state)
@@ -461,6 +463,7 @@ def text_model(
         model,
         folder.vocabulary(),
         folder.config().data.token_type,
+        folder.config().data.normalize,
         metadata=_metadata(folder, model, weights, results),
     )
 

@@ -16,7 +16,8 @@ class GraphTokenizer(tf.Module):
 
     "word": tokens are what white space separates; a line end is the token
     ``<eos>`` where the vocabulary has it, otherwise white space too. "char": every
-    character is a token, blanks and line feeds too.
+    character is a token, blanks and line feeds too. What `text_source.letters_only`
+    does to a corpus is done first where the model was trained so.
 
     Attributes:
       token_type: "word" or "char".
@@ -26,11 +27,14 @@ class GraphTokenizer(tf.Module):
       tokens: the vocabulary in id order, string [vocabulary].
     """
 
-    def __init__(self, vocabulary: Vocabulary, token_type: str = "word"):
+    def __init__(
+        self, vocabulary: Vocabulary, token_type: str = "word", normalize: str = "none"
+    ):
         super().__init__()
         if token_type not in ("word", "char"):
             raise ValueError(f"token_type is {token_type!r}, neither word nor char")
         self.token_type = token_type
+        self._normalize = normalize
         self.unknown_id = vocabulary.unknown_id
         self.line_end_id = None
         line_end = END_OF_SENTENCE if token_type == "word" else "\n"
@@ -56,6 +60,9 @@ class GraphTokenizer(tf.Module):
         """
         texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
         texts = tf.strings.regex_replace(texts, "\r\n", "\n")
+        if self._normalize == "letters":
+            texts = tf.strings.regex_replace(texts, "[^A-Za-z]+", " ")
+            texts = tf.strings.lower(tf.strings.regex_replace(texts, "^ ", ""))
         if self.token_type == "char":
             return tf.strings.unicode_split(texts, "UTF-8")
         if close_lines:

@@ -79,7 +79,8 @@ class TrainingProgram:
     def _train_step(self, inputs, targets, step, rate):
         """One step on one window: (sum of nats, gradient norm)."""
         nats, state, gradients = self.gradients(inputs, targets, step)
-        tf.nest.map_structure(lambda v, tensor: v.assign(tensor), self._state, state)
+        if self._config.windows == "sequential":  # else the state stays zero
+            tf.nest.map_structure(lambda v, part: v.assign(part), self._state, state)
         norm = optimization.global_norm(list(gradients.values()))
         factor = optimization.clip_factor(norm, self._config.max_grad_norm)
         self._optimizer.apply(gradients, self.weights, rate, factor, step)

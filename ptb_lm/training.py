@@ -106,8 +106,8 @@ def train_and_evaluate(
     """
     check_dtype(config.model.dtype)
     batch = config.training.batch_size, config.training.num_steps
-    for split in ("train", "valid"):
-        check_length(split, len(corpus.splits[split]), *batch)
+    check_length("train", len(corpus.splits["train"]), *batch, config.training.windows)
+    check_length("valid", len(corpus.splits["valid"]), *batch)
     check_length("test", len(corpus.splits["test"]), 1, 1)
     folder = RunFolder(path)
     if config.training.init_from and not folder.holds_run():
@@ -173,7 +173,10 @@ class Training:
         training = config.training
         self._window_tokens = training.batch_size * training.num_steps
         self._num_windows = count_windows(
-            len(corpus.splits["train"]), training.batch_size, training.num_steps
+            len(corpus.splits["train"]),
+            training.batch_size,
+            training.num_steps,
+            training.windows,
         )
 
     def run(self) -> dict[str, Any]:
@@ -249,12 +252,14 @@ class Training:
         if position.window == 0:
             self._program.reset_state()
         rate = optimization.learning_rate(training, position.epoch)
+        seed = (training.seed, position.epoch)
         batches = iter(
             windows(
                 self._corpus.splits["train"],
                 training.batch_size,
                 training.num_steps,
                 position.window,
+                seed if training.windows == "random" else None,
             )
         )
         self._progress.start()
