@@ -42,7 +42,7 @@ class Checkpoint:
 
 
 class CheckpointFolder:
-    """The checkpoints of one run: the last two, and the best.
+    """The checkpoints of one run: the last few, and the best.
 
     One process at a time may write; the run folder's lock sees to that.
     """
@@ -57,6 +57,7 @@ class CheckpointFolder:
         arrays: dict[str, np.ndarray],
         metadata: dict[str, Any],
         best: bool = False,
+        keep: int = 2,
     ) -> pathlib.Path:
         """Writes the state after `step` training steps.
 
@@ -68,6 +69,7 @@ class CheckpointFolder:
           arrays: variables by name.
           metadata: what JSON can hold.
           best: whether it is the best so far as well as the last.
+          keep: how many of the last are kept, this one included.
 
         Returns:
           The checkpoint's path.
@@ -90,7 +92,7 @@ class CheckpointFolder:
                 _link_or_copy(pending, best_path)
             os.replace(pending, path)
             files.sync_folder(self._folder)
-            self._prune(path, keep=2)
+            self._prune(path, keep)
             if best:
                 self._prune(best_path, keep=1)
         except OSError as error:

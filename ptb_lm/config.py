@@ -116,6 +116,13 @@ class RunConfig(_Validated):
         minimum=0,
         defines_run=False,
     )
+    keep_checkpoints: int = option(
+        2,
+        "Last checkpoints kept, besides the best; with 1 there is none to fall back"
+        " to when it is damaged.",
+        minimum=1,
+        defines_run=False,
+    )
     log_every_steps: int = option(
         100,
         "Training steps between points of the TensorBoard curves.",

@@ -229,12 +229,18 @@ def _encode(sources, config):
 
 
 def _build_vocabulary(train: TextSource, config: DataConfig) -> Vocabulary:
-    """Vocabulary of the training text; UserError where it has no words."""
+    """Vocabulary of the training text; UserError where it has too few."""
     counts = Counter()
     for _, text in train.blocks():
         counts.update(_tokens(train, text, config))
-    if not any(_is_text(token) for token in counts):
+    distinct = sum(map(_is_text, counts))
+    if not distinct:
         raise _no_words(train)
+    if distinct == 1 and config.token_type == "char":
+        raise UserError(
+            f"{train.name}: the {train.part} has one distinct character; there is"
+            " nothing to learn from it"
+        )
     return Vocabulary.from_counts(counts, config.max_vocab_size)
 
 

@@ -49,7 +49,8 @@ class TextSource:
         """Yields (number of the first line, whole lines of text).
 
         Raises:
-          UserError: the file cannot be read or is not UTF-8; the line is named.
+          UserError: the file cannot be read, is binary or is not UTF-8; the line is
+            named.
         """
         if self.path is None:
             yield self.first_line, self.text
@@ -81,13 +82,17 @@ class TextSource:
     def _decode(self, data: bytes, line: int) -> str:
         """UTF-8 text; UserError naming the line of a byte that is not."""
         try:
-            return data.decode("utf-8")
+            text = data.decode("utf-8")
         except UnicodeDecodeError as error:
             line += data.count(b"\n", 0, error.start)
             raise UserError(
                 f"{self.path}, line {line}: not UTF-8 text (byte"
                 f" 0x{data[error.start]:02x}); convert the file to UTF-8"
             ) from error
+        if "\0" in text:
+            line += text.count("\n", 0, text.index("\0"))
+            raise UserError(f"{self.path}, line {line}: a zero byte: not a text file")
+        return text
 
 
 def tokenize(

@@ -449,7 +449,11 @@ class Training:
             "corpus": self._corpus_digest,
         }
         self._checkpoint = self._folder.checkpoints.save(
-            self._position.step, arrays, metadata, best
+            self._position.step,
+            arrays,
+            metadata,
+            best,
+            self._config.run.keep_checkpoints,
         )
         return self._checkpoint
 

@@ -34,7 +34,7 @@ def reference_parameters(variables):
         layer, _, part = name.partition("/")
         key = {"softmax_kernel": "softmax_w", "softmax_bias": "softmax_b"}.get(name)
         if part:
-            key = f"{part}_{layer.removeprefix('lstm_')}"
+            key = f"{part}_{layer.rpartition('_')[2]}"
         params[key or name] = variable.numpy().astype(np.float64)
     return params
 
@@ -101,14 +101,39 @@ def test_three_training_steps(tied, optimizer):
         )
 
 
-@pytest.mark.parametrize("tied", [False, True])
-def test_gradients(tied):
-    """Every gradient of one window, before clipping."""
-    program = TrainingProgram(make_config(tied=tied), VOCAB)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"tied": True},
+        {"loss_scale": "mean"},
+        {"cell": "gru", "loss_scale": "mean"},
+        {"cell": "rnn", "tied": True},
+    ],
+    ids=str,
+)
+def test_gradients(options):
+    """Every gradient of one window, before clipping; and the state after it."""
+    program = TrainingProgram(make_config(**options), VOCAB)
     params = reference_parameters(program.weights)
     inputs, targets = next(random_windows(1))
-    _, _, gradients = program.gradients(inputs, targets, tf.constant(0, tf.int64))
-    expected = reference.language_model_loss(params, inputs, targets, None, tied=tied)
+    step = tf.constant(0, tf.int64)
+    nats, state, gradients = program.gradients(inputs, targets, step)
+    scale = {"mean": "mean"}.get(options.get("loss_scale"), "sum_over_time")
+    expected = reference.language_model_loss(
+        params,
+        inputs,
+        targets,
+        None,
+        tied=options.get("tied", False),
+        cell=options.get("cell", "lstm"),
+        loss_scale=scale,
+    )
+    tokens = {"mean": STEPS, "sum_over_time": 1}[scale] * BATCH
+    np.testing.assert_allclose(nats, expected.loss * tokens, rtol=1e-6)
+    for ours, theirs in zip(state, expected.state, strict=True):
+        for part, expected_part in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(part, expected_part, rtol=1e-5, atol=1e-6)
     dense = {
         name: tf.Variable(tf.convert_to_tensor(g)) for name, g in gradients.items()
     }
@@ -116,6 +141,25 @@ def test_gradients(tied):
         np.testing.assert_allclose(
             value, expected.gradients[name], rtol=1e-4, atol=1e-6, err_msg=name
         )
+
+
+def test_random_windows_start_from_a_zero_state():
+    """The second of two equal windows has the first's loss, at rate 0."""
+    program = TrainingProgram(make_config(windows="random"), VOCAB)
+    window = next(random_windows(1))
+    batches = iter(tf.data.Dataset.from_tensors(window).repeat(2))
+    step = tf.constant(0, tf.int64)
+    nats, _ = program.train_steps(batches, tf.constant(2), step, tf.constant(0.0))
+    assert nats[0] == nats[1]
+
+
+def test_forget_bias():
+    """It is the bias of the second gate, and no other."""
+    program = TrainingProgram(make_config(forget_bias=1.5), VOCAB)
+    hidden = program.model.hidden_size
+    expected = np.repeat([0.0, 1.5, 0.0, 0.0], hidden)
+    for index in range(program.model.num_layers):
+        np.testing.assert_array_equal(program.weights[f"lstm_{index}/bias"], expected)
 
 
 @pytest.mark.parametrize(

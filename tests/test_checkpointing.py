@@ -75,6 +75,15 @@ def test_last_two_and_best_are_kept(folder, tmp_path):
     assert_is_state(folder.load("best"), 10)
 
 
+@pytest.mark.parametrize("keep", [1, 3])
+def test_as_many_are_kept_as_asked_for(tmp_path, keep):
+    checkpoints = CheckpointFolder(tmp_path)
+    for step in (10, 20, 30, 40):
+        checkpoints.save(step, state(step), {}, best=step == 10, keep=keep)
+    kept = [f"last-000000{step}.npz" for step in (10, 20, 30, 40)[-keep:]]
+    assert names(tmp_path) == ["best-00000010.npz", *kept]
+
+
 def test_nothing_there(tmp_path):
     assert CheckpointFolder(tmp_path).load("last") is None
     assert CheckpointFolder(tmp_path / "absent").load("best") is None

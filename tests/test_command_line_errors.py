@@ -22,6 +22,7 @@ SIZES_FROM_ONE = [
     "num_layers",
     "max_max_epoch",
     "log_every_steps",
+    "keep_checkpoints",
     "num_tokens",
     "num_samples",
 ]

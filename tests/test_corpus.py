@@ -572,8 +572,12 @@ def test_without_a_cache_to_write_to(tmp_path):
     lines=st.lists(st.text("ab \r\u00e9", max_size=6), min_size=1, max_size=12),
     block=st.integers(1, 9),
     token_type=st.sampled_from(["word", "char"]),
+    normalize=st.sampled_from(["none", "letters"]),
+    is_spaced=st.booleans(),
 )
-def test_blocks_do_not_change_the_tokens(lines, block, token_type):
+def test_blocks_do_not_change_the_tokens(
+    lines, block, token_type, normalize, is_spaced
+):
     """Whatever the size of a block, and of a part of a file."""
     text = "x " + "\n".join(lines)
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
@@ -583,10 +587,11 @@ def test_blocks_do_not_change_the_tokens(lines, block, token_type):
         begin = len(text.encode().partition(b"\n")[0]) + 1
         whole = TextSource("text", path)
         parts = [TextSource("", path, 0, begin), TextSource("", path, begin)]
-        expected = tokenize(text, token_type)
+        reading = (token_type, normalize, is_spaced)
+        expected = tokenize(text, *reading)
         for sources in ([whole], parts):
             blocks = [block for source in sources for _, block in source.blocks()]
-            assert [t for b in blocks for t in tokenize(b, token_type)] == expected
+            assert [t for b in blocks for t in tokenize(b, *reading)] == expected
 
 
 def test_characters(tmp_path):
@@ -598,3 +603,58 @@ def test_characters(tmp_path):
     write_folder(tmp_path, texts)
     with pytest.raises(UserError, match=r"test.txt, line 1: the char ' ' is not"):
         load(folder, token_type="char")
+
+
+def test_letters():
+    text = "  The Time Machine, 1895\r\n\n  by H. G. Wells\u00e9 [1898]\nI\n"
+    words = "the time machine by h g wells i"
+    assert tokenize(text, "word", "letters") == words.split()
+    assert tokenize(text, "char", "letters") == list(words + " ")
+
+
+@given(st.text("aB,.\r\n \u00e9\u212a", max_size=30))
+def test_letters_are_runs_of_ascii_letters(text):
+    """Against a definition that looks at one character after the other."""
+    letters = "".join(c if c in "aB" else " " for c in text).lower().split()
+    assert tokenize(text, "word", "letters") == letters
+    characters = "".join(tokenize(text, "char", "letters"))
+    assert characters.rstrip(" ") == " ".join(letters)
+    assert "  " not in characters
+
+
+def test_the_treebanks_character_files(tmp_path):
+    """One folder holds both versions; each token type finds its own."""
+    write_folder(tmp_path, {split: "a cat\n<unk> a\n" for split in SPLITS}, "ptb.")
+    spaced = "a _ c a t \n < u n k > _ a \n"
+    write_folder(tmp_path, {split: spaced for split in SPLITS}, "ptb.char.")
+    characters = load(tmp_path, token_type="char")
+    assert "".join(words_of(characters)["valid"]) == "a cat\n<unk> a\n"
+    expected = ["a", "cat", "<eos>", "<unk>", "a", "<eos>"]
+    assert words_of(load(tmp_path))["valid"] == expected
+
+
+def test_max_tokens(tmp_path):
+    texts = {"train": "a b c d", "valid": "d e", "test": "c"}
+    folder = write_folder(tmp_path, {**texts, "valid": "d"})
+    whole = load(folder)
+    config = DataConfig(data_path=str(folder), max_tokens=3)
+    corpus = load_corpus(config)
+    assert corpus.vocabulary == whole.vocabulary
+    assert words_of(corpus) == words_of(whole) | {"train": ["a", "b", "c"]}
+    ids = encode_split(config, "train", whole.vocabulary)
+    assert ids.tolist() == corpus.splits["train"].tolist()
+    assert words_of(load(folder, max_tokens=99)) == words_of(whole)
+
+
+@pytest.mark.parametrize("text", ["aaaa\naa\n" * 9, "a a a"])
+def test_one_distinct_character(tmp_path, text):
+    folder = write_folder(tmp_path, {split: text for split in SPLITS})
+    with pytest.raises(UserError, match="train text has one distinct character"):
+        load(folder, token_type="char")
+
+
+def test_binary_file(tmp_path):
+    path = tmp_path / "model.bin"
+    path.write_bytes(b"text\n\x00\x01\n" * 99)
+    with pytest.raises(UserError, match=r"model.bin, line 2: a zero byte: not a text"):
+        load(path)

@@ -1,5 +1,6 @@
 """The SavedModel: its numbers, its errors, and that it needs nothing of ours."""
 
+import itertools
 import json
 import math
 import os
@@ -25,7 +26,7 @@ from ptb_lm.evaluation import Evaluator
 from ptb_lm.export import FUNCTIONS, TextModel, export_run, open_text_model
 from ptb_lm.model import LanguageModel, build_model
 from ptb_lm.run_folder import RunFolder
-from ptb_lm.text_source import split_words
+from ptb_lm.text_source import split_words, tokenize
 from ptb_lm.tokenization import GraphTokenizer
 from ptb_lm.vocabulary import Vocabulary
 
@@ -194,6 +195,45 @@ def test_characters():
     tokens = drawn["tokens"].numpy()[0].tolist()
     assert drawn["texts"].numpy()[0] == b"ab c" + b"".join(tokens)
     assert b"\n" in tokens and b" " in tokens
+
+
+@pytest.mark.parametrize("cell", ["gru", "rnn"])
+def test_other_cells(cell, tmp_path):
+    """Score, step and draw, saved and restored, against the reference."""
+    model, text_model = make_live(cell=cell)
+    text = random_text(20)
+    ids = VOCABULARY.encode(split_words(text))
+    params = reference_parameters(model.named_variables())
+    nats, count = reference.perplexity_exact(params, ids, cell=cell)
+    text_model.save(tmp_path / "saved_model")
+    restored = tf.saved_model.load(str(tmp_path / "saved_model"))
+    for each in (text_model, restored):
+        perplexity = each.score([text])["perplexities"].numpy()[0]
+        assert perplexity == pytest.approx(np.exp(nats / count), rel=1e-4)
+        assert each.initial_state(3)["state"].shape == (3, 2, 10)
+        state, scores = each.initial_state(1)["state"], []
+        for id, target in itertools.pairwise(ids):
+            stepped = each.step([[id]], state)
+            state = stepped["state"]
+            scores.append(stepped["log_probabilities"].numpy()[0, 0, target])
+        assert -sum(scores) == pytest.approx(nats, rel=1e-4)
+    drawn = [m.generate(["w1"], num_tokens=9)["ids"] for m in (text_model, restored)]
+    assert drawn[0].numpy().tolist() == drawn[1].numpy().tolist()
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(again(ids[None])[0], model(ids[None])[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("token_type", ["word", "char"])
+def test_letters_are_read_as_in_a_corpus(token_type):
+    vocabulary = Vocabulary(["the", "time", "machine"])
+    if token_type == "char":
+        vocabulary = Vocabulary(sorted(set("the time machine")))
+    tokenizer = GraphTokenizer(vocabulary, token_type, "letters")
+    for text in ["The Time", " \r\n 1THE,\n\ntime\u00e9machine\n", "", "7\n"]:
+        tokens = tokenizer.split(tf.constant([text]), close_lines=True).numpy()[0]
+        expected = tokenize(text, token_type, "letters")
+        assert [token.decode() for token in tokens] == expected
 
 
 def test_words_come_out_as_a_person_writes_them():

@@ -13,6 +13,7 @@ from ptb_lm.errors import UserError
 from ptb_lm.input_pipeline import (
     check_length,
     count_windows,
+    iterate_random_windows,
     iterate_windows,
     rows_of,
     windows,
@@ -136,6 +137,63 @@ def test_check_length_refuses_one_token_too_few(batch_size, num_steps):
         assert part in message
     assert f"num_steps={num_steps}" in message
     assert f"{needed - 1} tokens" in message
+
+
+def random_windows(ids, batch_size, num_steps, seed=(1, 0), start=0):
+    """The windows of an epoch in random order."""
+    return list(iterate_random_windows(ids, batch_size, num_steps, seed, start))
+
+
+@settings(deadline=None)
+@given(streams(), st.integers(0, 9))
+def test_random_windows_are_pieces_of_the_text_taken_once(stream, epoch):
+    ids, batch_size, num_steps = stream
+    ids = np.arange(len(ids), dtype=np.int32)  # each place of the text once
+    epochs = random_windows(ids, batch_size, num_steps, (1, epoch))
+    assert len(epochs) == count_windows(len(ids), batch_size, num_steps, "random")
+    places = []
+    for inputs, targets in epochs:
+        assert inputs.shape == targets.shape == (batch_size, num_steps)
+        assert (targets == inputs + 1).all()
+        assert (np.diff(inputs, axis=1) == 1).all()
+        places += inputs[:, 0].tolist()
+    assert len(set(places)) == len(places)
+    offsets = {place % num_steps for place in places}
+    assert len(offsets) <= 1
+    # Whatever the offset, fewer than a batch of pieces are left out.
+    offset = min(offsets, default=0)
+    pieces = (len(ids) - 1 - offset) // num_steps
+    assert pieces - len(places) <= batch_size or not places
+
+
+def test_random_windows_depend_on_seed_and_epoch_alone():
+    ids = np.arange(500, dtype=np.int32)
+    first = random_windows(ids, 3, 7)
+    assert as_lists(random_windows(ids, 3, 7)) == as_lists(first)
+    assert as_lists(random_windows(ids, 3, 7, start=4)) == as_lists(first[4:])
+    others = [random_windows(ids, 3, 7, seed) for seed in [(1, e) for e in range(1, 9)]]
+    for other in [*others, random_windows(ids, 3, 7, (2, 0))]:
+        assert as_lists(other) != as_lists(first)
+    offsets = {int(windows[0][0][0, 0]) % 7 for windows in [first, *others]}
+    assert len(offsets) > 2, "the offset is not drawn"
+
+
+def test_random_windows_as_a_dataset():
+    ids = np.arange(500, dtype=np.int32)
+    batches = windows(ids, 3, 7, start=2, seed=(1, 5)).as_numpy_iterator()
+    assert as_lists(batches) == as_lists(random_windows(ids, 3, 7, (1, 5), start=2))
+
+
+@settings(deadline=None)
+@given(st.integers(1, 50), st.integers(1, 50))
+def test_check_length_of_random_windows(batch_size, num_steps):
+    needed = (batch_size + 1) * num_steps
+    check_length("train", needed, batch_size, num_steps, "random")
+    for offset_seed in range(5):  # the count holds for every offset
+        ids = np.zeros(needed, np.int32)
+        assert random_windows(ids, batch_size, num_steps, (1, offset_seed))
+    with pytest.raises(UserError, match=f"need {needed}$"):
+        check_length("train", needed - 1, batch_size, num_steps, "random")
 
 
 @given(streams())

@@ -32,6 +32,7 @@ SETTINGS = {
     "sgd": ["--keep_prob=0.7"],
     "adam": ["--optimizer=adam", "--learning_rate=0.01", "--keep_prob=0.8"],
     "tied": ["--tied", "--optimizer=momentum", "--learning_rate=0.1"],
+    "gru": ["--cell=gru", "--windows=random", "--keep_prob=0.8"],
     "tied_adam": ["--tied", "--optimizer=adam", "--learning_rate=0.01"],
 }
 
@@ -311,7 +312,7 @@ def test_killed_at_random_moments(server, corpus, reference, tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("setting", ["sgd", "adam", "tied"])
+@pytest.mark.parametrize("setting", ["sgd", "adam", "tied", "gru"])
 def test_a_hundred_kills(server, corpus, reference, tmp_path, setting):
     """Over the three settings, 34 each, at random moments and places."""
     generator, killed, runs = random.Random(), 0, 0

@@ -182,6 +182,7 @@ class TestInitFrom:
             ({"hidden_size": 5}, "--hidden_size=4 there, 5 here"),
             ({"num_layers": 2}, "--num_layers=1 there, 2 here"),
             ({"tied": True}, "--tied=false there, true here"),
+            ({"cell": "gru"}, "--cell=lstm there, gru here"),
             ({"init_from": "nowhere"}, "--init_from=nowhere: no run there"),
         ],
     )
