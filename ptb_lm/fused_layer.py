@@ -11,19 +11,6 @@ import tensorflow as tf
 RNN_MODES = ("auto", "fused", "keras")
 
 
-def flatten(sequence: tf.Tensor) -> tf.Tensor:
-    """[time, batch, width] -> [time * batch, width]."""
-    return tf.reshape(sequence, [-1, sequence.shape[2]])
-
-
-def unflatten(rows: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
-    """[time * batch, width] -> [time, batch, width], time and batch of `like`."""
-    time, batch, _ = tf.unstack(tf.shape(like))
-    sequence = tf.reshape(rows, [time, batch, rows.shape[1]])
-    sequence.set_shape([*like.shape[:2], rows.shape[1]])
-    return sequence
-
-
 class FusedLayer:
     """A recurrent Keras layer with a kernel that it runs where it can.
 
@@ -107,11 +94,31 @@ class FusedLayer:
 
     def _fused(self, inputs, state, with_gradient=True) -> tuple[tf.Tensor, ...]:
         """The kernel with this layer's weights: outputs, and the final state."""
-        raise NotImplementedError
+        cell = self.cell
+        return self.sequence(
+            inputs,
+            *state,
+            cell.kernel,
+            cell.recurrent_kernel,
+            cell.bias if self.use_bias else self._zero_bias(),
+            with_gradient=with_gradient,
+            matmul_dtype=self.matmul_dtype,
+        )
+
+    def _zero_bias(self) -> tf.Tensor:
+        """What stands for the bias of a layer that has none."""
+        kernel = tf.convert_to_tensor(self.cell.kernel)
+        return tf.zeros(kernel.shape[1:], kernel.dtype)
 
     def _has_kernel(self) -> bool:
         """Whether the kernel computes this kind of layer, by its arguments."""
-        return self.activation is keras.activations.tanh and not self.recurrent_dropout
+        sigmoid = keras.activations.sigmoid
+        return (
+            self.activation is keras.activations.tanh
+            # The simple layer has no gates.
+            and getattr(self, "recurrent_activation", sigmoid) is sigmoid
+            and not self.recurrent_dropout
+        )
 
     def _is_fused(self, mask, training) -> bool:
         """Whether the fused kernel is to compute this call."""

@@ -9,85 +9,24 @@
 
 In the GRU the reset gate acts after the matrix product (Keras's reset_after), so
 that a step is one product; Cho et al. have it before, which takes two, one after the
-other, and is left to Keras. As in the LSTM, the inputs of all steps are projected
-before the loop, and each weight's gradient is one product after it.
+other, and is left to Keras. What is done before, in and after the loop over time is
+said in `recurrence`.
 """
-
-from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
 
-from ptb_lm.fused_layer import FusedLayer, flatten, unflatten
-from ptb_lm.lstm import MAX_UNROLLED_STEPS
+from ptb_lm.fused_layer import FusedLayer
 from ptb_lm.precision import cast, matmul
-
-
-def scan(
-    step: Callable[..., tuple[tf.Tensor, tuple[tf.Tensor, ...]]],
-    carry: tf.Tensor,
-    sequences: Sequence[tf.Tensor],
-    widths: Sequence[int],
-    reverse: bool = False,
-) -> tuple[tf.Tensor, list[tf.Tensor]]:
-    """Carries a tensor through sequences, step by step.
-
-    Args:
-      step: (carry, one element of each sequence) -> (carry, results).
-      carry: [batch, hidden].
-      sequences: each [time, ...].
-      widths: of the results, each [batch, width].
-      reverse: whether to begin with the last step.
-
-    Returns:
-      The last carry, and the results, each [time, batch, width].
-    """
-    time = sequences[0].shape[0]
-    if time is not None and time <= MAX_UNROLLED_STEPS:
-        elements = list(zip(*map(tf.unstack, sequences), strict=True))
-        results = []
-        for values in elements[::-1] if reverse else elements:
-            carry, result = step(carry, *values)
-            results.append(result)
-        results = results[::-1] if reverse else results
-        return carry, [tf.stack(values) for values in zip(*results, strict=True)]
-    time = tf.shape(sequences[0])[0]
-    inputs = [tf.TensorArray(s.dtype, time).unstack(s) for s in sequences]
-    arrays = [
-        tf.TensorArray(carry.dtype, time, element_shape=[carry.shape[0], width])
-        for width in widths
-    ]
-
-    def body(count, carry, arrays):
-        index = time - 1 - count if reverse else count
-        carry, results = step(carry, *(array.read(index) for array in inputs))
-        written = zip(arrays, results, strict=True)
-        return count + 1, carry, [array.write(index, r) for array, r in written]
-
-    _, carry, arrays = tf.while_loop(
-        lambda count, *_: count < time, body, (0, carry, arrays), parallel_iterations=1
-    )
-    return carry, [array.stack() for array in arrays]
-
-
-def _project(inputs, kernel, bias, matmul_dtype):
-    """Projects the inputs of all steps: x W + b, [time, batch, columns]."""
-    products = matmul(flatten(inputs), cast(kernel, matmul_dtype))
-    return unflatten(tf.nn.bias_add(products, bias), inputs)
-
-
-def _projection_gradient(inputs, kernel, d_projected, matmul_dtype):
-    """Gradients of `_project`: those of the inputs, the kernel and the bias."""
-    flat = flatten(d_projected)
-    factor = cast(flat, matmul_dtype)
-    d_inputs = unflatten(matmul(factor, kernel, transpose_b=True), inputs)
-    d_kernel = matmul(flatten(inputs), factor, transpose_a=True)
-    return d_inputs, d_kernel, tf.reduce_sum(flat, axis=0)
-
-
-def _previous(h, outputs):
-    """State before every step, flat: [time * batch, hidden]."""
-    return flatten(tf.concat([h[None], outputs[:-1]], axis=0))
+from ptb_lm.recurrence import (
+    project,
+    projection_gradient,
+    recurrent_gradient,
+    scan,
+    sigmoid_gradient,
+    stack,
+    tanh_gradient,
+)
 
 
 def gru_sequence(
@@ -121,66 +60,63 @@ def gru_sequence(
         factor = cast(recurrent_kernel, matmul_dtype)
 
         def step(h, p):
-            u = tf.nn.bias_add(matmul(h, factor), bias[1])
-            z, r = tf.split(tf.sigmoid((p + u)[:, : 2 * hidden]), 2, axis=1)
-            u_g = u[:, 2 * hidden :]
-            g = tf.tanh(p[:, 2 * hidden :] + r * u_g)
-            h = z * h + (1.0 - z) * g
-            return h, (h, z, r, g, u_g) if saves else (h,)
+            return _gru_cell(p, tf.nn.bias_add(matmul(h, factor), bias[1]), h, saves)
 
-        projected = _project(inputs, kernel, bias[0], matmul_dtype)
-        h, results = scan(step, h, [projected], [hidden] * (5 if saves else 1))
-        return results[0], h, results[1:]
+        projected = project(inputs, kernel, bias[0], matmul_dtype)
+        widths = [hidden] * (6 if saves else 1)
+        last_h, (outputs, *saved) = scan(step, h, [projected], widths)
+        return (stack(outputs), last_h), saved
 
     @tf.custom_gradient
     def run(inputs, h, kernel, recurrent_kernel, bias):
-        outputs, last_h, saved = forward(
-            inputs, h, kernel, recurrent_kernel, bias, True
-        )
+        results, saved = forward(inputs, h, kernel, recurrent_kernel, bias, True)
 
         def gradient(d_outputs, d_h):
-            previous = _previous(h, outputs)
-            z, _, g, _ = saved
-            d_candidate = (1.0 - z) * (1.0 - g * g)  # of h by the argument of g's tanh
-            factors = _gru_factors(unflatten(previous, outputs), d_candidate, *saved)
+            # Laid out so that the loop multiplies by it as it stands.
             transposed = cast(tf.transpose(recurrent_kernel), matmul_dtype)
 
-            def step(d_h, d_output, factor, z):
-                d_h += d_output
-                du = tf.tile(d_h, [1, 3]) * factor
-                return d_h * z + matmul(du, transposed), (d_h, du)
+            def step(d_h, d_output, *saved):
+                d_h, du, dp_g = _gru_cell_gradient(d_h + d_output, *saved)
+                return d_h + matmul(du, transposed), (du, dp_g)
 
-            d_first, (d_all, du) = scan(
-                step, d_h, [d_outputs, factors, z], [hidden, 3 * hidden], reverse=True
+            d_first, (du, dp_g) = scan(
+                step, d_h, [d_outputs, *saved], [3 * hidden, hidden], reverse=True
             )
-            dp = tf.concat([du[..., : 2 * hidden], d_all * d_candidate], axis=-1)
-            d_inputs, d_kernel, d_bias = _projection_gradient(
+            du, dp_g = stack(du), stack(dp_g)
+            dp = tf.concat([du[..., : 2 * hidden], dp_g], axis=-1)
+            d_inputs, d_kernel, d_bias = projection_gradient(
                 inputs, kernel, dp, matmul_dtype
             )
-            du = flatten(du)
-            d_recurrent = matmul(previous, cast(du, matmul_dtype), transpose_a=True)
-            d_biases = tf.stack([d_bias, tf.reduce_sum(du, axis=0)])
+            d_recurrent = recurrent_gradient(h, results[0], du, matmul_dtype)
+            d_biases = tf.stack([d_bias, tf.reduce_sum(du, axis=[0, 1])])
             return d_inputs, d_first, d_kernel, d_recurrent, d_biases
 
-        return (outputs, last_h), gradient
+        return results, gradient
 
     arguments = (inputs, h, kernel, recurrent_kernel, bias)
     arguments = [tf.convert_to_tensor(argument) for argument in arguments]
-    return run(*arguments) if with_gradient else forward(*arguments, saves=False)[:2]
+    return run(*arguments) if with_gradient else forward(*arguments, saves=False)[0]
 
 
-def _gru_factors(h, d_candidate, z, r, g, u_g):
-    """What a step's gradient of h is multiplied by to give that of u, for all steps.
+def _gru_cell(p, u, h, saves):
+    """One step: p and u [batch, 3 * hidden], h -> h, (h, and what is saved)."""
+    p_z, p_r, p_g = tf.split(p, 3, axis=1)
+    u_z, u_r, u_g = tf.split(u, 3, axis=1)
+    z, r = tf.sigmoid(p_z + u_z), tf.sigmoid(p_r + u_r)
+    g = tf.tanh(p_g + r * u_g)
+    next_h = g + z * (h - g)
+    return next_h, (next_h, z, r, g, u_g, h) if saves else (next_h,)
 
-    The arguments are [time, batch, hidden], h that before the step; the result is
-    [time, batch, 3 * hidden].
-    """
-    parts = [
-        (h - g) * z * (1.0 - z),
-        d_candidate * u_g * r * (1.0 - r),
-        d_candidate * r,
+
+def _gru_cell_gradient(d_h, z, r, g, u_g, h):
+    """Gradient of a step's h -> its own part of that of the h before, of u, of p_g."""
+    dp_g = tanh_gradient(y=g, dy=d_h - d_h * z)
+    du = [
+        sigmoid_gradient(y=z, dy=d_h * (h - g)),
+        sigmoid_gradient(y=r, dy=dp_g * u_g),
+        dp_g * r,
     ]
-    return tf.concat(parts, axis=-1)
+    return d_h * z, tf.concat(du, axis=1), dp_g
 
 
 def rnn_sequence(
@@ -215,77 +151,52 @@ def rnn_sequence(
             h = tf.tanh(p + matmul(h, factor))
             return h, (h,)
 
-        projected = _project(inputs, kernel, bias, matmul_dtype)
-        h, (outputs,) = scan(step, h, [projected], [hidden])
-        return outputs, h
+        projected = project(inputs, kernel, bias, matmul_dtype)
+        last_h, (outputs,) = scan(step, h, [projected], [hidden])
+        return (stack(outputs), last_h), outputs
 
     @tf.custom_gradient
     def run(inputs, h, kernel, recurrent_kernel, bias):
-        outputs, last_h = forward(inputs, h, kernel, recurrent_kernel, bias)
+        results, saved = forward(inputs, h, kernel, recurrent_kernel, bias)
 
         def gradient(d_outputs, d_h):
+            # Laid out so that the loop multiplies by it as it stands.
             transposed = cast(tf.transpose(recurrent_kernel), matmul_dtype)
 
-            def step(d_h, d_output, factor):
-                dp = (d_h + d_output) * factor
+            def step(d_h, d_output, output):
+                dp = tanh_gradient(y=output, dy=d_h + d_output)
                 return matmul(dp, transposed), (dp,)
 
-            factors = 1.0 - outputs * outputs
-            d_first, (dp,) = scan(
-                step, d_h, [d_outputs, factors], [hidden], reverse=True
-            )
-            d_inputs, d_kernel, d_bias = _projection_gradient(
+            d_first, (dp,) = scan(step, d_h, [d_outputs, saved], [hidden], reverse=True)
+            dp = stack(dp)
+            d_inputs, d_kernel, d_bias = projection_gradient(
                 inputs, kernel, dp, matmul_dtype
             )
-            d_recurrent = matmul(
-                _previous(h, outputs), cast(flatten(dp), matmul_dtype), transpose_a=True
-            )
+            d_recurrent = recurrent_gradient(h, results[0], dp, matmul_dtype)
             return d_inputs, d_first, d_kernel, d_recurrent, d_bias
 
-        return (outputs, last_h), gradient
+        return results, gradient
 
     arguments = (inputs, h, kernel, recurrent_kernel, bias)
     arguments = [tf.convert_to_tensor(argument) for argument in arguments]
-    return run(*arguments) if with_gradient else forward(*arguments)
+    return run(*arguments) if with_gradient else forward(*arguments)[0]
 
 
 @keras.saving.register_keras_serializable("ptb_lm")
 class GRU(FusedLayer, keras.layers.GRU):
     """Drop-in `keras.layers.GRU`: same arguments, weights, outputs and saving."""
 
-    def _fused(self, inputs, state, with_gradient=True):
-        cell = self.cell
-        bias = (
-            cell.bias if self.use_bias else tf.zeros([2, 3 * self.units], inputs.dtype)
-        )
-        return gru_sequence(
-            inputs,
-            *state,
-            cell.kernel,
-            cell.recurrent_kernel,
-            bias,
-            with_gradient=with_gradient,
-            matmul_dtype=self.matmul_dtype,
-        )
+    sequence = staticmethod(gru_sequence)
 
-    def _has_kernel(self) -> bool:
-        is_standard = self.recurrent_activation is keras.activations.sigmoid
-        return super()._has_kernel() and self.reset_after and is_standard
+    def _zero_bias(self):
+        return tf.stack([super()._zero_bias()] * 2)
+
+    def _has_kernel(self):
+        return super()._has_kernel() and self.reset_after
 
 
 @keras.saving.register_keras_serializable("ptb_lm")
 class SimpleRNN(FusedLayer, keras.layers.SimpleRNN):
     """Drop-in `keras.layers.SimpleRNN`, as `GRU` is."""
 
-    def _fused(self, inputs, state, with_gradient=True):
-        cell = self.cell
-        bias = cell.bias if self.use_bias else tf.zeros([self.units], inputs.dtype)
-        return rnn_sequence(
-            inputs,
-            *state,
-            cell.kernel,
-            cell.recurrent_kernel,
-            bias,
-            with_gradient=with_gradient,
-            matmul_dtype=self.matmul_dtype,
-        )
+    sequence = staticmethod(rnn_sequence)

@@ -5,24 +5,24 @@
     h_t = sigmoid(o) tanh(c_t)
 
 (Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000; the
-gates in the order that Keras stores them.) The inputs of all steps are
-projected in one product before the loop, so that only h_{t-1} R is left inside;
-in the gradient, what needs no gradient itself is computed for all steps before the
-loop, dz of all steps is collected in it, and each weight's gradient is one product
-after it.
+gates in the order that Keras stores them.) What is done before, in and after the
+loop over time is said in `recurrence`.
 """
 
 import keras
 import tensorflow as tf
 
-from ptb_lm.fused_layer import FusedLayer, flatten, unflatten
+from ptb_lm.fused_layer import FusedLayer
 from ptb_lm.precision import cast, matmul
-
-# Sequences of a known length up to this are unrolled: no loop machinery, and
-# the layers of a stack overlap in time. Longer ones would take long to trace.
-MAX_UNROLLED_STEPS = 128
-
-Tensors = tuple[tf.Tensor, ...]
+from ptb_lm.recurrence import (
+    project,
+    projection_gradient,
+    recurrent_gradient,
+    scan,
+    sigmoid_gradient,
+    stack,
+    tanh_gradient,
+)
 
 
 def lstm_sequence(
@@ -34,7 +34,7 @@ def lstm_sequence(
     bias: tf.Tensor,
     with_gradient: bool = True,
     matmul_dtype: str | None = None,
-) -> Tensors:
+) -> tuple[tf.Tensor, ...]:
     """Runs an LSTM over a sequence, with a hand-written gradient.
 
     Args:
@@ -52,191 +52,76 @@ def lstm_sequence(
     Returns:
       Outputs [time, batch, hidden], and h and c after the last step.
     """
-    steps = inputs.shape[0]
-    unroll = steps is not None and steps <= MAX_UNROLLED_STEPS
-    forward = _forward_unrolled if unroll else _forward_loop
-    backward = _backward_unrolled if unroll else _backward_loop
+    hidden = h.shape[1]
 
-    def project(inputs, kernel, bias):
-        projected = tf.nn.bias_add(
-            matmul(flatten(inputs), cast(kernel, matmul_dtype)), bias
-        )
-        return unflatten(projected, inputs)  # [time, batch, 4 * hidden]
+    def forward(inputs, h, c, kernel, recurrent_kernel, bias, saves):
+        factor = cast(recurrent_kernel, matmul_dtype)
+
+        def step(state, projected):
+            h, c = state
+            return _cell(projected + matmul(h, factor), c, saves)
+
+        projected = project(inputs, kernel, bias, matmul_dtype)
+        widths = [hidden] * (7 if saves else 1)
+        state, (outputs, *saved) = scan(step, (h, c), [projected], widths)
+        return (stack(outputs), *state), saved
 
     @tf.custom_gradient
     def run(inputs, h, c, kernel, recurrent_kernel, bias):
-        projected = project(inputs, kernel, bias)
-        saved, outputs, last_h, last_c = forward(
-            projected, h, c, cast(recurrent_kernel, matmul_dtype)
-        )
+        results, saved = forward(inputs, h, c, kernel, recurrent_kernel, bias, True)
 
         def gradient(d_outputs, d_h, d_c):
             # Laid out so that the loop multiplies by it as it stands.
             transposed = cast(tf.transpose(recurrent_kernel), matmul_dtype)
-            dz, d_h, d_c = backward(saved, d_outputs, d_h, d_c, transposed)
-            dz = flatten(dz)
-            factor = cast(dz, matmul_dtype)
-            flat_inputs = flatten(inputs)  # [time * batch, width]
-            d_inputs = unflatten(matmul(factor, kernel, transpose_b=True), inputs)
-            previous_h = flatten(tf.concat([h[None], outputs[:-1]], axis=0))
-            return (
-                d_inputs,
-                d_h,
-                d_c,
-                matmul(flat_inputs, factor, transpose_a=True),
-                matmul(previous_h, factor, transpose_a=True),
-                tf.reduce_sum(dz, axis=0),
-            )
 
-        return (outputs, last_h, last_c), gradient
+            def step(d_state, d_output, *saved):
+                d_h, d_c = d_state
+                dz, d_c = _cell_gradient(d_h + d_output, d_c, *saved)
+                return (matmul(dz, transposed), d_c), (dz,)
+
+            d_state, (dz,) = scan(
+                step, (d_h, d_c), [d_outputs, *saved], [4 * hidden], reverse=True
+            )
+            dz = stack(dz)
+            d_inputs, d_kernel, d_bias = projection_gradient(
+                inputs, kernel, dz, matmul_dtype
+            )
+            d_recurrent = recurrent_gradient(h, results[0], dz, matmul_dtype)
+            return d_inputs, *d_state, d_kernel, d_recurrent, d_bias
+
+        return results, gradient
 
     # Variables are read here and now: a stateful layer assigns to them before the
     # gradient is computed.
     arguments = (inputs, h, c, kernel, recurrent_kernel, bias)
     arguments = [tf.convert_to_tensor(argument) for argument in arguments]
-    if with_gradient:
-        return run(*arguments)
-    inputs, h, c, kernel, recurrent_kernel, bias = arguments
-    projected = project(inputs, kernel, bias)
-    _, *results = forward(
-        projected, h, c, cast(recurrent_kernel, matmul_dtype), with_gradient=False
-    )
-    return tuple(results)
+    return run(*arguments) if with_gradient else forward(*arguments, saves=False)[0]
 
 
-def _cell(z, c):
-    """One step: z [batch, 4 * hidden], c -> (saved for the gradient), h, c."""
+def _cell(z, c, saves):
+    """One step: z [batch, 4 * hidden], c -> (h, c), (h, and what is saved)."""
     i, f, g, o = tf.split(z, 4, axis=1)
     i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
     next_c = f * c + i * g
     tanh_c = tf.tanh(next_c)
-    return (i, f, g, o, tanh_c, c), o * tanh_c, next_c
+    h = o * tanh_c
+    return (h, next_c), (h, i, f, g, o, tanh_c, c) if saves else (h,)
 
 
-def _gradient_factors(i, f, g, o, tanh_c, c):
-    """What the gradient's recurrence multiplies by, for all steps at once.
-
-    With d_c += d_h * second factor, the gradient of z is (d_c, d_c, d_c, d_h) * first
-    factor. Neither depends on a gradient, so both are computed outside the loop.
-
-    The arguments are as `_cell` saves them, [..., hidden]; the factors are
-    [..., 4 * hidden] and [..., hidden].
-    """
-    dz_factors = tf.concat(
-        [
-            g * (i * (1.0 - i)),
-            c * (f * (1.0 - f)),
-            i * (1.0 - g * g),
-            tanh_c * (o * (1.0 - o)),
-        ],
-        axis=-1,
-    )
-    return dz_factors, o * (1.0 - tanh_c * tanh_c)
-
-
-def _cell_gradient(dz_factor, dc_factor, f, d_h, d_c):
-    """Gradients of one step's h and c -> those of z and of the previous c."""
-    d_c = d_c + d_h * dc_factor
-    dz = tf.concat([d_c, d_c, d_c, d_h], axis=1) * dz_factor
-    return dz, d_c * f
-
-
-def _forward_unrolled(projected, h, c, recurrent_kernel, with_gradient=True):
-    """-> per step what the gradient needs, outputs [time, batch, hidden], h, c."""
-    saved, outputs = [], []
-    for z in tf.unstack(projected):
-        step_saved, h, c = _cell(z + matmul(h, recurrent_kernel), c)
-        saved.append(step_saved)
-        outputs.append(h)
-    return saved, tf.stack(outputs), h, c
-
-
-def _backward_unrolled(saved, d_outputs, d_h, d_c, transposed):
-    """-> dz [time, batch, 4 * hidden], and gradients of the initial h and c."""
-    stacked = [tf.stack(values) for values in zip(*saved, strict=True)]
-    steps = zip(
-        *(tf.unstack(factors)[::-1] for factors in _gradient_factors(*stacked)),
-        (step_saved[1] for step_saved in reversed(saved)),
-        tf.unstack(d_outputs)[::-1],
-        strict=True,
-    )
-    dzs = []
-    for dz_factor, dc_factor, f, d_output in steps:
-        dz, d_c = _cell_gradient(dz_factor, dc_factor, f, d_h + d_output, d_c)
-        d_h = matmul(dz, transposed)
-        dzs.append(dz)
-    return tf.stack(dzs[::-1]), d_h, d_c
-
-
-def _forward_loop(projected, h, c, recurrent_kernel, with_gradient=True):
-    """As `_forward_unrolled`, for any number of steps."""
-    steps = tf.shape(projected)[0]
-    inputs = tf.TensorArray(projected.dtype, steps).unstack(projected)
-    arrays = tuple(
-        tf.TensorArray(projected.dtype, steps, element_shape=h.shape)
-        for _ in range(7 if with_gradient else 1)
-    )
-
-    def body(step, h, c, arrays):
-        z = inputs.read(step) + matmul(h, recurrent_kernel)
-        saved, h, c = _cell(z, c)
-        values = (*saved, h) if with_gradient else (h,)
-        return (
-            step + 1,
-            h,
-            c,
-            tuple(a.write(step, v) for a, v in zip(arrays, values, strict=True)),
-        )
-
-    _, h, c, arrays = tf.while_loop(
-        lambda step, *_: step < steps, body, (0, h, c, arrays), parallel_iterations=1
-    )
-    *saved, outputs = (array.stack() for array in arrays)
-    return saved, outputs, h, c
-
-
-def _backward_loop(saved, d_outputs, d_h, d_c, transposed):
-    """As `_backward_unrolled`, for any number of steps."""
-    steps = tf.shape(d_outputs)[0]
-    inputs = [
-        tf.TensorArray(d_outputs.dtype, steps).unstack(values)
-        for values in (*_gradient_factors(*saved), saved[1], d_outputs)
+def _cell_gradient(d_h, d_c, i, f, g, o, tanh_c, c):
+    """Gradients of a step's h and c -> those of z and of the c before it."""
+    d_c += tanh_gradient(y=tanh_c, dy=d_h * o)
+    dz = [
+        sigmoid_gradient(y=i, dy=d_c * g),
+        sigmoid_gradient(y=f, dy=d_c * c),
+        tanh_gradient(y=g, dy=d_c * i),
+        sigmoid_gradient(y=o, dy=d_h * tanh_c),
     ]
-    dzs = tf.TensorArray(d_outputs.dtype, steps)
-
-    def body(step, d_h, d_c, dzs):
-        dz_factor, dc_factor, f, d_output = (array.read(step) for array in inputs)
-        dz, d_c = _cell_gradient(dz_factor, dc_factor, f, d_h + d_output, d_c)
-        return step - 1, matmul(dz, transposed), d_c, dzs.write(step, dz)
-
-    _, d_h, d_c, dzs = tf.while_loop(
-        lambda step, *_: step >= 0,
-        body,
-        (steps - 1, d_h, d_c, dzs),
-        parallel_iterations=1,
-    )
-    dz = dzs.stack()
-    dz.set_shape([None, None, transposed.shape[0]])
-    return dz, d_h, d_c
+    return tf.concat(dz, axis=1), d_c * f
 
 
 @keras.saving.register_keras_serializable("ptb_lm")
 class LSTM(FusedLayer, keras.layers.LSTM):
     """Drop-in `keras.layers.LSTM`: same arguments, weights, outputs and saving."""
 
-    def _fused(self, inputs, state, with_gradient=True) -> Tensors:
-        """The kernel with this layer's weights."""
-        cell = self.cell
-        bias = cell.bias if self.use_bias else tf.zeros([4 * self.units], inputs.dtype)
-        weights = cell.kernel, cell.recurrent_kernel, bias
-        return lstm_sequence(
-            inputs,
-            *state,
-            *weights,
-            with_gradient=with_gradient,
-            matmul_dtype=self.matmul_dtype,
-        )
-
-    def _has_kernel(self) -> bool:
-        is_standard = self.recurrent_activation is keras.activations.sigmoid
-        return super()._has_kernel() and is_standard
+    sequence = staticmethod(lstm_sequence)

@@ -8,7 +8,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ptb_lm import gru
+from ptb_lm import recurrence
 from ptb_lm.gru import GRU, SimpleRNN, gru_sequence, rnn_sequence
 
 WIDTH, HIDDEN = 3, 4
@@ -74,7 +74,7 @@ def test_kernel_equals_the_numpy_reference(cell, steps_are_static, time, batch, 
 
 @pytest.mark.parametrize("cell", KERNELS)
 def test_sequences_too_long_to_unroll(cell, monkeypatch):
-    monkeypatch.setattr(gru, "MAX_UNROLLED_STEPS", 3)
+    monkeypatch.setattr(recurrence, "MAX_UNROLLED_STEPS", 3)
     check_against_reference(cell, random_problem(cell, 5, 2), steps_are_static=True)
 
 
@@ -138,7 +138,7 @@ def test_the_fused_kernel_is_what_runs(cell, monkeypatch):
         calls.append(1)
         return sequence(*tensors, **options)
 
-    monkeypatch.setattr(gru, sequence.__name__, counted)
+    monkeypatch.setattr(LAYERS[cell][0], "sequence", staticmethod(counted))
     inputs = tf.zeros([2, 4, WIDTH])
     layer = LAYERS[cell][0]
     layer(HIDDEN)(inputs)

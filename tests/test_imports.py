@@ -27,6 +27,7 @@ LAYERS = [
         "progress",
         "interrupts",
         "precision",
+        "recurrence",
         "fused_layer",
         "gru",
     },
