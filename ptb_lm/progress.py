@@ -10,15 +10,17 @@ class Progress:
     """Shows an epoch's progress.
 
     On a terminal, one line that is redrawn at most five times a second; in a
-    pipe or a file, a plain line at every tenth of the epoch.
+    pipe, a file or a notebook, a plain line at every tenth of the epoch, at most one
+    in ten seconds, so that a short epoch does not fill the page.
     """
 
     REDRAW_SECONDS = 0.2
+    LINE_SECONDS = 10.0
 
     def __init__(self, stream: TextIO | None = None):
         self._stream = stream or sys.stdout
         self._terminal = self._stream.isatty()
-        self._last_draw = 0.0
+        self._last_draw = time.monotonic()
         self._next_tenth = 1
         self._drawn = False
 
@@ -40,12 +42,13 @@ class Progress:
           rate: steps a second, for the time left; 0: not known.
         """
         left = f"  {duration((total - done) / rate)} left" if rate else ""
+        waited = time.monotonic() - self._last_draw
         if self._terminal:
-            now = time.monotonic()
-            if now - self._last_draw >= self.REDRAW_SECONDS or done == total:
-                self._last_draw = now
+            if waited >= self.REDRAW_SECONDS or done == total:
+                self._last_draw += waited
                 self._draw(label, done, total, facts + left)
-        elif done * 10 >= self._next_tenth * total:
+        elif waited >= self.LINE_SECONDS and done * 10 >= self._next_tenth * total:
+            self._last_draw += waited
             self._next_tenth = done * 10 // total + 1
             self.line(f"{label}  {done * 100 // total:3d}%  {facts}{left}")
 

@@ -11,6 +11,7 @@ import termios
 
 import pytest
 
+from ptb_lm import progress as progress_module
 from ptb_lm.progress import Progress, duration
 
 PROGRAM = """
@@ -77,7 +78,13 @@ def test_bar_never_wraps_and_leaves_nothing(columns):
         assert "=====" in output and "left" in output and "100%" in output
 
 
-def test_plain_lines_each_tenth_once():
+@pytest.fixture
+def unhurried(monkeypatch):
+    """Every plain line is due."""
+    monkeypatch.setattr(Progress, "LINE_SECONDS", 0.0)
+
+
+def test_plain_lines_each_tenth_once(unhurried):
     stream = io.StringIO()
     progress = Progress(stream)
     for _ in range(2):
@@ -92,7 +99,7 @@ def test_plain_lines_each_tenth_once():
 
 
 @pytest.mark.parametrize("total, stride", [(3, 1), (7, 2), (1000, 7), (1000, 333)])
-def test_plain_lines_at_most_one_a_tenth(total, stride):
+def test_plain_lines_at_most_one_a_tenth(total, stride, unhurried):
     stream = io.StringIO()
     progress = Progress(stream)
     progress.start()
@@ -103,6 +110,26 @@ def test_plain_lines_at_most_one_a_tenth(total, stride):
     ]
     assert tenths == sorted(set(tenths)) and len(tenths) <= 10
     assert tenths[-1] == 100
+
+
+def test_plain_lines_of_short_epochs(monkeypatch):
+    """Epochs of 4 seconds: a plain line once in ten seconds, the epoch's own always."""
+    now = 1000.0
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: now)
+    stream = io.StringIO()
+    progress = Progress(stream)
+    for epoch in range(1, 7):
+        progress.start()
+        for done in range(1, 5):
+            now += 1.0
+            progress.update(f"Epoch {epoch}", done, 4, "facts")
+        progress.line(f"Epoch {epoch} done")
+    lines = stream.getvalue().splitlines()
+    plain = [line for line in lines if "%" in line]
+    assert plain == ["Epoch 3   50%  facts", "Epoch 5  100%  facts"]
+    assert [line for line in lines if "done" in line] == [
+        f"Epoch {epoch} done" for epoch in range(1, 7)
+    ]
 
 
 @pytest.mark.parametrize(
