@@ -15,7 +15,11 @@ from absl import flags
 from ptb_lm.config import Config, format_value, option_groups
 from ptb_lm.errors import UserError
 
-PRESETS = pathlib.Path(__file__).parent / "flags"
+HERE = pathlib.Path(__file__).parent
+# In a checkout they are beside this file; when installed, inside the package, for
+# the folder beside this file is then everybody's.
+INSTALLED = HERE / "ptb_lm" / "flags"
+PRESETS = INSTALLED if INSTALLED.is_dir() else HERE / "flags"
 
 
 def define_flags() -> flags.FlagValues:
