@@ -1,10 +1,22 @@
 import atexit
 import os
+import pathlib
 import shutil
 import tempfile
+
+import pytest
 
 # Encoded corpora of the tests are kept out of the home folder.
 os.environ["PTB_LM_CACHE"] = tempfile.mkdtemp(prefix="ptb_lm-test-cache-")
 atexit.register(shutil.rmtree, os.environ["PTB_LM_CACHE"], ignore_errors=True)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """The folder of real data; skips where there is none."""
+    root = os.environ.get("PTB_LM_TEST_DATA")
+    if not root:
+        pytest.skip("PTB_LM_TEST_DATA does not name a folder with real data")
+    return pathlib.Path(root)

@@ -490,17 +490,9 @@ def test_digest_tells_corpora_apart():
 # --- The Penn Treebank --------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def ptb_folder():
-    root = os.environ.get("PTB_LM_TEST_DATA")
-    if not root:
-        pytest.skip("PTB_LM_TEST_DATA does not name a folder with ptb/ptb.train.txt")
-    return pathlib.Path(root) / "ptb"
-
-
 @pytest.mark.real_data
-def test_penn_treebank(ptb_folder):
-    texts = {}
+def test_penn_treebank(real_data):
+    ptb_folder, texts = real_data / "ptb", {}
     for split, md5 in PTB_MD5.items():
         data = (ptb_folder / f"ptb.{split}.txt").read_bytes()
         assert hashlib.md5(data, usedforsecurity=False).hexdigest() == md5
