@@ -227,7 +227,7 @@ def plot_mistakes(mistakes: tuple[np.ndarray, ...], path: pathlib.Path) -> None:
 
     figure = Figure(figsize=(8, 6), layout="constrained")
     figure.suptitle(f"{len(mistakes[0])} mistakes: is -> taken for")
-    grid = figure.subplots(4, SHOWN_MISTAKES // 4).flat
+    grid = figure.subplots(4, SHOWN_MISTAKES // 4).ravel()
     for axes in grid:
         axes.set_axis_off()
     for axes, image, label, prediction in zip(grid, *mistakes, strict=False):

@@ -32,6 +32,23 @@ def test_speed_table_is_the_recorded_one(monkeypatch):
     assert table == benchmark.table(recorded["rows"]) + "\n"
 
 
+def test_mnist_figures_are_the_recorded_ones():
+    path = PROJECT / "results" / "mnist-rows" / "mnist_rows.json"
+    record = json.loads(path.read_text())
+    scores = [f"{run['test_accuracy']:.2%}" for run in record["runs"]]
+    seeds = [str(run["seed"]) for run in record["runs"]]
+    text = README.partition("<!-- mnist: begin -->\n")[2]
+    text = text.partition("<!-- mnist: end -->")[0]
+    assert text == (
+        f"Test accuracy {record['mean_test_accuracy']:.2%}, the mean of"
+        f" {', '.join(scores)} (seeds {', '.join(seeds)}).\n"
+    )
+    assert record["mean_test_accuracy"] >= 0.93
+    expected = {"train": 8000, "test": 2000, "iterations": 300, "batch_size": 128}
+    expected |= {"units": 128, "learning_rate": 0.001}
+    assert record.items() >= expected.items()
+
+
 def test_ci_calls_the_test_command_of_the_readme():
     command = next(line for line in README.splitlines() if line.endswith("/pytest"))
     assert command in (PROJECT / ".ci" / "run").read_text().splitlines()
@@ -41,6 +58,7 @@ def test_every_flag_in_the_documents_exists():
     names = {field.name for _, fields in option_groups() for field in fields}
     names |= {"help", "flagfile", "logdir", "rounds", "presets"}
     names |= {"torch_python", "seconds", "output"}  # of the benchmark
+    names |= {"out"}  # of the example with MNIST
     for text in (README, BUILD):
         commands = re.sub(r"(?m)^.*\b(saved_model_cli|pip|ruff|git)\b.*$", "", text)
         for name in re.findall(r"--([a-z_]+)", commands):

@@ -7,6 +7,7 @@ import pathlib
 import struct
 import sys
 
+import matplotlib.image
 import nbclient
 import nbformat
 import numpy as np
@@ -283,6 +284,35 @@ def test_mnist_rows_learns(tmp_path):
     assert record["mean_test_accuracy"] > 0.8
 
 
+def dark_pixels(path):
+    return int((matplotlib.image.imread(path)[..., :3].max(axis=2) < 0.1).sum())
+
+
+def test_mistakes_are_drawn(tmp_path):
+    """As many black images as there are mistakes, at most those that are shown."""
+    areas = []
+    for count in (0, 1, 10, 24, 40):
+        digits = np.ones((count, 28, 28), np.float32)
+        labels = np.zeros(count, np.int64)
+        mnist_rows.plot_mistakes((digits, labels, labels + 1), tmp_path / "plot.png")
+        areas.append(dark_pixels(tmp_path / "plot.png"))
+    text, one = areas[0], areas[1] - areas[0]
+    assert one > 5_000
+    shares = [(area - text) / one for area in areas]
+    # The images shrink a little as the titles above them take their room.
+    assert shares == pytest.approx([0, 1, 10, 24, 24], rel=0.2)
+    assert shares[3] == pytest.approx(shares[4], rel=0.01)
+
+
+def test_accuracy_is_drawn(tmp_path):
+    points = [(20, 0.4, 0.3), (40, 0.8, 0.7)]
+    keys = ("iteration", "batch_accuracy", "test_accuracy")
+    curve = [dict(zip(keys, point, strict=True)) for point in points]
+    mnist_rows.plot_accuracy([{"seed": 1, "curve": curve}], tmp_path / "plot.png")
+    image = matplotlib.image.imread(tmp_path / "plot.png")
+    assert ((image[..., 2] > 0.6) & (image[..., 0] < 0.3)).sum() > 300, "blue curves"
+
+
 def test_no_image_is_trained_on_and_tested_on():
     numbers = np.arange(20)
     order = np.random.default_rng(1).permutation(20)
@@ -333,7 +363,7 @@ def test_notebook_in_a_kernel(tmp_path, kernel_environment):
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     notebook.cells.append(nbformat.v4.new_code_cell("import sys; print(sys.argv)"))
     resources = {"metadata": {"path": str(work)}}
-    client = nbclient.NotebookClient(notebook, timeout=600, resources=resources)
+    client = nbclient.NotebookClient(notebook, timeout=3600, resources=resources)
     client.execute()
     assert "'-f'" in text_outputs(notebook.cells[-1]), "as under Jupyter"
 
