@@ -112,6 +112,9 @@ def main(arguments: Sequence[str] = ()) -> int:
     except UserError as error:
         print(f"run_ptb.py: {error}", file=sys.stderr)
         return 2
+    except MemoryError as error:
+        print(f"run_ptb.py: out of memory {error}".rstrip(), file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("run_ptb.py: interrupted", file=sys.stderr)
         return 130

@@ -5,7 +5,7 @@ next `num_steps` columns. A window's first input is the previous window's last
 target, so the network's state can be carried from one window to the next.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -62,12 +62,25 @@ def iterate_windows(
 
 
 def windows(
-    ids: np.ndarray, batch_size: int, num_steps: int, start: int = 0
+    ids: np.ndarray,
+    batch_size: int,
+    num_steps: int,
+    start: Callable[[], int] = lambda: 0,
 ) -> tf.data.Dataset:
-    """`iterate_windows` as a prefetching `tf.data.Dataset`."""
+    """`iterate_windows` as a prefetching `tf.data.Dataset`.
+
+    One serves all epochs: TensorFlow never forgets a generator, so that a dataset
+    for each epoch would take more and more memory.
+
+    Args:
+      ids: int32 [tokens].
+      batch_size: number of rows.
+      num_steps: columns of a window.
+      start: tells, whenever the dataset is iterated anew, how many windows to skip.
+    """
     spec = tf.TensorSpec([batch_size, num_steps], tf.int32)
     dataset = tf.data.Dataset.from_generator(
-        lambda: iterate_windows(ids, batch_size, num_steps, start),
+        lambda: iterate_windows(ids, batch_size, num_steps, start()),
         output_signature=(spec, spec),
     )
     return dataset.prefetch(8)

@@ -154,11 +154,20 @@ def test_nothing_is_copied(stream):
 @with_tensorflow
 @given(streams(), st.integers(0, 3))
 def test_dataset_equals_the_generator(stream, start):
-    dataset = windows(*stream, start)
+    dataset = windows(*stream, lambda: start)
     batches = list(dataset.as_numpy_iterator())
     assert as_lists(batches) == as_lists(iterate_windows(*stream, start))
     # A second epoch of the same dataset begins at the same place.
     assert as_lists(dataset.as_numpy_iterator()) == as_lists(batches)
+
+
+def test_a_dataset_begins_where_it_is_told_each_time():
+    stream, starts = (np.arange(50, dtype=np.int32), 2, 3), [3, 0, 5]
+    dataset = windows(*stream, lambda: starts[0])
+    while starts:
+        expected = as_lists(iterate_windows(*stream, starts[0]))
+        assert as_lists(dataset.as_numpy_iterator()) == expected
+        starts.pop(0)
 
 
 @with_tensorflow
