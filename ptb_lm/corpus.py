@@ -82,9 +82,7 @@ def load_corpus(
     """
     name, floor = corpus_name(config.data_path), None
     if config.data_path:
-        vocabulary, splits = _encode_once(
-            _find_sources(config, progress), config
-        )
+        vocabulary, splits = _encode_once(_find_sources(config, progress), config)
     else:
         vocabulary, splits = _encode(_builtin_sources(), config)
         if config.token_type == "word" and not config.max_vocab_size:
