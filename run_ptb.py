@@ -8,6 +8,7 @@ import os
 import pathlib
 import sys
 import textwrap
+import warnings
 from collections.abc import Sequence
 
 from absl import flags
@@ -124,4 +125,5 @@ def main(arguments: Sequence[str] = ()) -> int:
 
 
 if __name__ == "__main__":
+    warnings.formatwarning = lambda message, *unused: f"run_ptb.py: {message}\n"
     sys.exit(main(sys.argv[1:]))

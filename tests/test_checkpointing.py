@@ -9,6 +9,7 @@ import pickle
 import random
 import re
 import subprocess
+import sys
 import warnings
 import zipfile
 
@@ -317,6 +318,36 @@ class TestFiles:
             os.umask(previous)
         assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
         assert json.loads((tmp_path / "file").read_text("utf-8")) == {"é": [1]}
+
+    @pytest.mark.parametrize("exchange", ["of the system", "of none"])
+    def test_replaces_folders(self, tmp_path, monkeypatch, exchange):
+        """At once where the system can; the one that was there is where it was."""
+        if exchange == "of none":
+            monkeypatch.setattr(files, "_exchange", lambda *_: False)
+        path, new = tmp_path / "folder", tmp_path / "aside"
+        for content in ("first", "second"):
+            new.mkdir(exist_ok=True)
+            for old in new.iterdir():
+                old.unlink()
+            (new / content).touch()
+            files.replace_folder(path, new)
+            assert [p.name for p in path.iterdir()] == [content]
+        assert [p.name for p in new.iterdir()] == ["first"]
+        assert sorted(tmp_path.iterdir()) == [new, path]
+        with pytest.raises(OSError):
+            files.replace_folder(path, tmp_path / "absent")
+        assert [p.name for p in path.iterdir()] == ["second"]
+
+    def test_exchange(self, tmp_path):
+        """Linux has it, on the usual file systems."""
+        if sys.platform != "linux":
+            pytest.skip("renameat2 is of Linux")
+        for name in "ab":
+            (tmp_path / name).write_text(name)
+        assert files._exchange(tmp_path / "a", tmp_path / "b")
+        assert (tmp_path / "a").read_text() == "b"
+        assert not files._exchange(tmp_path / "a", tmp_path / "absent")
+        assert (tmp_path / "a").read_text() == "b"
 
     def test_absent_folder(self, tmp_path):
         with pytest.raises(UserError, match="No such file or directory"):

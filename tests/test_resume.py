@@ -432,6 +432,7 @@ def test_interrupts_save_and_say_where(corpus, server, tmp_path):
     """SIGINT, then SIGTERM, each in mid-epoch; then to the end."""
     long = [*SETTINGS["sgd"], "--num_steps=1", "--max_max_epoch=12", "--tied"]
     run, reached, saved = tmp_path / "run", 0, None
+    long += ["--evaluate_on_interrupt"]  # for Ctrl-C alone
     command = arguments(corpus, run, *long, "--save_every_steps=500")
     for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         process = start(command)
@@ -445,6 +446,7 @@ def test_interrupts_save_and_say_where(corpus, server, tmp_path):
         output, error = process.communicate()
         assert process.returncode == status, error
         assert "Traceback" not in error
+        assert ("weights of now" in output) == (number == signal.SIGINT)
         assert f"Stopped by {signal.Signals(number).name}; saved {run}" in output
         (saved,) = [
             path
