@@ -376,6 +376,7 @@ def test_killed_while_exporting(server, corpus, reference, tmp_path):
     """With the new export still aside, and with it in the place of an old one."""
     run = tmp_path / "run"
     shutil.copytree(reference("sgd"), run)
+    shutil.copy(f"{reference('sgd')}.out.steps", run.with_suffix(".out.steps"))
     command = arguments(corpus, run, *SETTINGS["sgd"])
     for place in ("before", "ptb_lm.export:_sync"), ("after", "ptb_lm.files:_exchange"):
         (run / "results.json").unlink()
