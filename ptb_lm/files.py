@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 from ptb_lm.errors import UserError
 
+MAX_TEXT_BYTES = 1 << 30  # of a text that is read at once; corpora are not
 AT_FDCWD = -100  # fcntl.h of Linux: paths are relative to the working folder
 EXCHANGE = 2  # RENAME_EXCHANGE of Linux, RENAME_SWAP of macOS
 
@@ -115,9 +116,12 @@ def read_text(path: pathlib.Path) -> str:
     """Reads a UTF-8 text file, a byte order mark dropped, line ends as they are.
 
     Raises:
-      UserError: the file cannot be read or is not UTF-8; the line is named.
+      UserError: the file cannot be read, is larger than MAX_TEXT_BYTES, or is not
+        UTF-8; the line is named.
     """
     try:
+        if path.stat().st_size > MAX_TEXT_BYTES:
+            raise UserError(f"{path}: larger than {MAX_TEXT_BYTES:,} bytes")
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot read: {error.strerror or error}") from error

@@ -113,6 +113,18 @@ def test_all_damage_is_found_and_named(folder, tmp_path):
     assert_is_state(folder.load("last"), 20)
 
 
+def test_links_and_folders_of_that_name(folder, tmp_path):
+    """They are passed over; a link that leads to a checkpoint is one."""
+    (newest,) = tmp_path.glob("last-00000030-*")
+    newest.rename(tmp_path / "elsewhere")
+    newest.symlink_to(tmp_path / "nowhere")
+    (tmp_path / f"last-00000040-{'0' * 32}.npz").mkdir()
+    assert_is_state(folder.load("last"), 20)
+    newest.unlink()
+    newest.symlink_to(tmp_path / "elsewhere")
+    assert_is_state(folder.load("last"), 30)
+
+
 def test_all_damaged(folder, tmp_path):
     for path in tmp_path.glob("*.npz"):
         path.write_bytes(path.read_bytes()[:-1])
@@ -352,6 +364,13 @@ class TestFiles:
     def test_absent_folder(self, tmp_path):
         with pytest.raises(UserError, match="No such file or directory"):
             files.write_text(tmp_path / "absent" / "file", "text")
+
+    def test_a_file_that_is_too_large(self, tmp_path):
+        """It has a hole of a terabyte, of which nothing is read."""
+        with (tmp_path / "file").open("wb") as file:
+            file.truncate(10**12)
+        with pytest.raises(UserError, match="file: larger than 1,073,741,824 bytes"):
+            files.read_text(tmp_path / "file")
 
     def test_not_utf8_names_the_line(self, tmp_path):
         (tmp_path / "file").write_bytes(b"one\ntwo\n\xe9t\xe9\n")

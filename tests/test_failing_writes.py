@@ -197,7 +197,8 @@ def test_at_every_stage(server, corpus, disk, tmp_path, failure, stage):
     assert json.loads((run / "results.json").read_text())["finished"]
 
 
-@pytest.mark.parametrize("failure", FAILURES)
+# Who may not write to the cache could not read the corpus either, in these folders.
+@pytest.mark.parametrize("failure", ["full", "read-only", "limited"])
 def test_the_cache_of_a_corpus(server, corpus, disk, tmp_path, failure):
     """It is done without."""
     hook = functools.partial(fail, failure, disk)
