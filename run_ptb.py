@@ -8,6 +8,7 @@ import os
 import pathlib
 import sys
 import textwrap
+import warnings
 from collections.abc import Sequence
 
 from absl import flags
@@ -116,6 +117,9 @@ def main(arguments: Sequence[str] = ()) -> int:
     except UserError as error:
         print(f"run_ptb.py: {error}", file=sys.stderr)
         return 2
+    except MemoryError as error:
+        print(f"run_ptb.py: out of memory {error}".rstrip(), file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("run_ptb.py: interrupted", file=sys.stderr)
         return 130
@@ -125,4 +129,5 @@ def main(arguments: Sequence[str] = ()) -> int:
 
 
 if __name__ == "__main__":
+    warnings.formatwarning = lambda message, *unused: f"run_ptb.py: {message}\n"
     sys.exit(main(sys.argv[1:]))

@@ -135,7 +135,8 @@ class CheckpointFolder:
             return []
         matches = [_NAME.fullmatch(path.name) for path in self._folder.iterdir()]
         found = [(int(m[2]), m[0]) for m in matches if m and m[1] == kind]
-        return [self._folder / name for _, name in sorted(found, reverse=True)]
+        paths = [self._folder / name for _, name in sorted(found, reverse=True)]
+        return [path for path in paths if path.is_file()]  # no link to nowhere
 
     def _prune(self, path: pathlib.Path, keep: int) -> None:
         """Removes all of a kind but the one just written and the few before it.

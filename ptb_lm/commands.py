@@ -4,9 +4,12 @@ TensorFlow is imported by the functions here once the corpus is read, so that a
 wrong path is answered at once.
 """
 
+import contextlib
 import dataclasses
 import pathlib
 import shlex
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ptb_lm import files
@@ -41,7 +44,8 @@ def save_path(config: Config) -> pathlib.Path:
 def _train(config: Config) -> int:
     """Trains, or goes on, and says where everything is."""
     progress = Progress()
-    corpus = load_corpus(config.data)
+    with _download_shown(progress) as show:
+        corpus = load_corpus(config.data, show)
     counts = ", ".join(f"{len(ids):,} {name}" for name, ids in corpus.splits.items())
     kind = {"word": "words", "char": "characters"}[config.data.token_type]
     progress.line(
@@ -55,6 +59,8 @@ def _train(config: Config) -> int:
     try:
         results = train_and_evaluate(config, corpus, path, progress)
     except Interrupted as interruption:
+        if interruption.scores:
+            progress.line(_table({"weights of now": interruption.scores}))
         progress.line(
             f"Stopped by {interruption}; saved {interruption.checkpoint}\n"
             "The same command goes on from there."
@@ -64,24 +70,28 @@ def _train(config: Config) -> int:
     return 0
 
 
+@contextlib.contextmanager
+def _download_shown(progress: Progress) -> Iterator[Callable[[int, int | None], None]]:
+    """Gives what shows a download; whatever happens to it, the bar is cleared."""
+    begin = time.monotonic()
+
+    def show(done: int, total: int | None) -> None:
+        if total:  # else there is no telling what share is done
+            rate = done / max(time.monotonic() - begin, 1e-9)
+            facts = f"{done / 1e6:.1f} of {total / 1e6:.1f} MB"
+            progress.update("Penn Treebank, download", done, total, facts, rate)
+
+    try:
+        yield show
+    finally:
+        progress.clear()
+
+
 def _summary(results: dict[str, Any], path: pathlib.Path) -> str:
     """Final scores, and what to type next."""
-    rows = [f"\n{'perplexity':>24} {'valid':>9} {'valid, exact':>13} {'test':>9}"]
-    best = results["best_epoch"]
-    for kind, note in (("last", ""), ("best", f" (epoch {best})")):
-        scores = results[f"{kind}_weights"]
-        rows.append(
-            f"{kind + ' weights' + note:>24} {scores['valid_perplexity']:>9.2f}"
-            f" {scores['valid_perplexity_exact']:>13.2f}"
-            f" {scores['test_perplexity']:>9.2f}"
-        )
-    if "test_bits_per_character" in results["last_weights"]:
-        bits = (results[f"{kind}_weights"] for kind in ("last", "best"))
-        rows += [
-            f"{kind + ' weights':>24} {scores['valid_bits_per_character']:.3f} valid,"
-            f" {scores['test_bits_per_character']:.3f} test, bits a character"
-            for kind, scores in zip(("last", "best"), bits, strict=True)
-        ]
+    best = f"best weights (epoch {results['best_epoch']})"
+    table = {"last weights": "last_weights", best: "best_weights"}
+    rows = [_table({label: results[name] for label, name in table.items()})]
     if results["floor_perplexity"] is not None:
         rows.append(
             f"The lowest any model can reach on this corpus:"
@@ -94,6 +104,24 @@ def _summary(results: dict[str, Any], path: pathlib.Path) -> str:
         f"  tensorboard --logdir={shlex.quote(str(path.parent))}",
         f"  python run_ptb.py --mode=evaluate --save_path={place} --split=valid",
         f"  python run_ptb.py --mode=sample --save_path={place}",
+    ]
+    return "\n".join(rows)
+
+
+def _table(scores: dict[str, dict[str, float]]) -> str:
+    """Perplexities, a row for each label."""
+    rows = [f"\n{'perplexity':>24} {'valid':>9} {'valid, exact':>13} {'test':>9}"]
+    rows += [
+        f"{label:>24} {figures['valid_perplexity']:>9.2f}"
+        f" {figures['valid_perplexity_exact']:>13.2f}"
+        f" {figures['test_perplexity']:>9.2f}"
+        for label, figures in scores.items()
+    ]
+    rows += [
+        f"{label:>24} {figures['valid_bits_per_character']:.3f} valid,"
+        f" {figures['test_bits_per_character']:.3f} test, bits a character"
+        for label, figures in scores.items()
+        if "test_bits_per_character" in figures
     ]
     return "\n".join(rows)
 
@@ -115,7 +143,8 @@ def _evaluate(config: Config) -> int:
             ptb_url=config.data.ptb_url,
         )
         name = f"{corpus_name(data.data_path)} {choice.split}"
-        ids = encode_split(data, choice.split, vocabulary)
+        with _download_shown(Progress()) as show:
+            ids = encode_split(data, choice.split, vocabulary, show)
     start_tensorflow()
     from ptb_lm.evaluation import score_run
 

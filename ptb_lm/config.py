@@ -316,6 +316,12 @@ class EvaluationConfig(_Validated):
         choices=("exact", "tutorial"),
         defines_run=False,
     )
+    evaluate_on_interrupt: bool = option(
+        False,
+        "When Ctrl-C stops the training, and all is saved, score valid and test with"
+        " the weights of that moment; a second Ctrl-C stops at once.",
+        defines_run=False,
+    )
 
 
 @dataclasses.dataclass(frozen=True)

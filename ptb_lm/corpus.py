@@ -24,6 +24,7 @@ import numpy as np
 from ptb_lm import download, files, grammar
 from ptb_lm.config import DataConfig
 from ptb_lm.errors import UserError
+from ptb_lm.memory import check_fits
 from ptb_lm.text_source import TextSource, tokenize
 from ptb_lm.vocabulary import END_OF_SENTENCE, UNKNOWN, Vocabulary
 
@@ -68,11 +69,14 @@ def corpus_name(data_path: str) -> str:
     return path.name if os.path.isdir(path) else path.stem
 
 
-def load_corpus(config: DataConfig) -> Corpus:
+def load_corpus(
+    config: DataConfig, progress: download.Progress | None = None
+) -> Corpus:
     """Reads and encodes the corpus that a configuration names.
 
     Args:
       config: where the text is, and what a token is.
+      progress: of a download, as `download.fetch_ptb` takes it.
 
     Raises:
       UserError: a file is missing, empty or not UTF-8, or the valid or test
@@ -80,7 +84,7 @@ def load_corpus(config: DataConfig) -> Corpus:
     """
     name, floor = corpus_name(config.data_path), None
     if config.data_path:
-        vocabulary, splits = _encode_once(_find_sources(config), config)
+        vocabulary, splits = _encode_once(_find_sources(config, progress), config)
     else:
         vocabulary, splits = _encode(_builtin_sources(), config)
         if (config.token_type, config.normalize) == ("word", "none") and (
@@ -96,13 +100,19 @@ def _used(ids: np.ndarray, split: str, config: DataConfig) -> np.ndarray:
     return ids[: config.max_tokens or None] if split == "train" else ids
 
 
-def encode_split(config: DataConfig, split: str, vocabulary: Vocabulary) -> np.ndarray:
+def encode_split(
+    config: DataConfig,
+    split: str,
+    vocabulary: Vocabulary,
+    progress: download.Progress | None = None,
+) -> np.ndarray:
     """Ids of one part of a corpus under a trained model's vocabulary.
 
     Args:
       config: where the text is, and what a token is.
       split: "train", "valid" or "test".
       vocabulary: the model's.
+      progress: of a download, as `download.fetch_ptb` takes it.
 
     Returns:
       Ids, int32 [tokens].
@@ -110,7 +120,10 @@ def encode_split(config: DataConfig, split: str, vocabulary: Vocabulary) -> np.n
     Raises:
       UserError: as `load_corpus`.
     """
-    sources = _find_sources(config) if config.data_path else _builtin_sources()
+    if config.data_path:
+        sources = _find_sources(config, progress)
+    else:
+        sources = _builtin_sources()
     return _used(_encode_text(sources[split], vocabulary, config), split, config)
 
 
@@ -134,7 +147,14 @@ def encode_file(
 def _encode_text(
     source: TextSource, vocabulary: Vocabulary, config: DataConfig
 ) -> np.ndarray:
-    """Ids of a text in memory, int32 [tokens]."""
+    """Ids of a text in memory, int32 [tokens]; UserError where there is too little."""
+    # 4 bytes a token, and twice that for a moment: never less than the text itself
+    # in characters, and about as much in words.
+    check_fits(
+        source.num_bytes(),
+        f"{source.name}, encoded,",
+        "give --cache_dir a folder with room, from where it is read piece by piece",
+    )
     return np.concatenate(list(_encoded_blocks(source, vocabulary, config)))
 
 
@@ -305,10 +325,14 @@ def _builtin_sources() -> dict[str, TextSource]:
     }
 
 
-def _find_sources(config: DataConfig) -> dict[str, TextSource]:
+def _find_sources(
+    config: DataConfig, progress: download.Progress | None
+) -> dict[str, TextSource]:
     """Where the three texts are; UserError where they are not."""
     if config.data_path == "ptb" and not pathlib.Path("ptb").exists():
-        folder = download.fetch_ptb(config.ptb_url, _cache_dir(config))
+        folder = download.fetch_ptb(
+            config.ptb_url, _cache_dir(config), progress=progress
+        )
         return _sources_in_folder(folder, config.token_type)
     path = _find(config.data_path)
     if path.is_dir():

@@ -171,7 +171,7 @@ def _blaming_archive(url: str) -> Iterator[None]:
     # On a damaged archive tarfile raises far more than it documents (ValueError,
     # OverflowError, RecursionError, ...), and whatever it is means the same.
     except Exception as error:
-        what = f"not a whole .tgz archive ({type(error).__name__}: {error})"
+        what = f"not a whole .tgz archive ({error or 'damaged'})"
         raise _download_failure(url, what) from error
 
 

@@ -493,7 +493,8 @@ def export_run(
 ) -> pathlib.Path:
     """Writes a run's saved_model/ and model.keras.
 
-    Each is whole or absent: it is written aside and renamed.
+    Each is written aside, synced, and put in place at once, so that it is whole
+    whenever it is read.
 
     Args:
       folder: the run.
@@ -519,26 +520,13 @@ def export_run(
             keras_file = pathlib.Path(aside) / "model.keras"
             exported.keras_model().save(keras_file)
             _sync(pathlib.Path(aside))
-            _replace_folder(path, new)
+            files.replace_folder(path, new)
             keras_file.replace(folder.path / "model.keras")
             files.sync_folder(folder.path)
     except (OSError, tf.errors.OpError) as error:
         reason = getattr(error, "strerror", None) or getattr(error, "message", error)
         raise UserError(f"{path}: cannot write: {reason}") from error
     return path
-
-
-def _replace_folder(path: pathlib.Path, new: pathlib.Path) -> None:
-    """Renames a folder into the place of another, which stays if that fails."""
-    old = new.with_name("old")
-    if path.exists():
-        path.rename(old)
-    try:
-        new.rename(path)
-    except OSError:
-        if old.exists():
-            old.rename(path)
-        raise
 
 
 def _sync(folder: pathlib.Path) -> None:

@@ -1,6 +1,7 @@
 """Files that are whole or absent, whatever happens while they are written."""
 
 import contextlib
+import ctypes
 import json
 import os
 import pathlib
@@ -9,6 +10,10 @@ from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from ptb_lm.errors import UserError
+
+MAX_TEXT_BYTES = 1 << 30  # of a text that is read at once; corpora are not
+AT_FDCWD = -100  # fcntl.h of Linux: paths are relative to the working folder
+EXCHANGE = 2  # RENAME_EXCHANGE of Linux, RENAME_SWAP of macOS
 
 
 def write_atomically(path: pathlib.Path, write: Callable[[BinaryIO], None]) -> None:
@@ -55,6 +60,47 @@ def sync_folder(folder: pathlib.Path) -> None:
         os.close(handle)
 
 
+def replace_folder(path: pathlib.Path, new: pathlib.Path) -> None:
+    """Renames a folder into the place of another; a reader finds one or the other.
+
+    What was there is where `new` was then. Where the system cannot exchange two
+    names at once, there is neither for the moment between two renames.
+
+    Args:
+      path: the place; what is there stays if the renaming fails.
+      new: the new folder, on the same file system.
+
+    Raises:
+      OSError: the file system refuses.
+    """
+    if not path.exists():
+        new.rename(path)
+    elif not _exchange(path, new):
+        old = new.with_name(f"{new.name}.old")
+        path.rename(old)
+        try:
+            new.rename(path)
+        except OSError:
+            old.rename(path)
+            raise
+        old.rename(new)
+
+
+def _exchange(first: pathlib.Path, second: pathlib.Path) -> bool:
+    """Exchanges two names in one step; whether the system could.
+
+    renameat2(2) of Linux and renamex_np(2) of macOS, which Python does not offer.
+    """
+    library = ctypes.CDLL(None)
+    paths = os.fsencode(first), os.fsencode(second)
+    if hasattr(library, "renameat2"):
+        arguments = AT_FDCWD, paths[0], AT_FDCWD, paths[1], ctypes.c_uint(EXCHANGE)
+        return library.renameat2(*arguments) == 0
+    if hasattr(library, "renamex_np"):
+        return library.renamex_np(*paths, ctypes.c_uint(EXCHANGE)) == 0
+    return False
+
+
 def write_text(path: pathlib.Path, text: str) -> None:
     """Writes UTF-8 text atomically; raises UserError as `write_atomically`."""
     write_atomically(path, lambda file: file.write(text.encode("utf-8")))
@@ -70,21 +116,42 @@ def read_text(path: pathlib.Path) -> str:
     """Reads a UTF-8 text file, a byte order mark dropped, line ends as they are.
 
     Raises:
-      UserError: the file cannot be read or is not UTF-8; the line is named.
+      UserError: the file cannot be read, is larger than MAX_TEXT_BYTES, or is not
+        UTF-8; the line is named.
     """
     try:
+        if path.stat().st_size > MAX_TEXT_BYTES:
+            raise UserError(f"{path}: larger than {MAX_TEXT_BYTES:,} bytes")
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"{path}: cannot read: {error.strerror or error}") from error
+    return decode_text(data, str(path))
+
+
+def decode_text(data: bytes, name: str, first_line: int = 1) -> str:
+    """UTF-8 text; a byte order mark before the first line is dropped.
+
+    Args:
+      data: whole lines.
+      name: where they come from, for an error.
+      first_line: number of the first of them, from 1.
+
+    Raises:
+      UserError: they are not UTF-8 text; the line is named.
+    """
     try:
-        return data.decode("utf-8-sig")
+        text = data.decode("utf-8-sig" if first_line == 1 else "utf-8")
     except UnicodeDecodeError as error:
         data = error.object  # Without the byte order mark, as error.start counts.
-        line = data.count(b"\n", 0, error.start) + 1
+        line = first_line + data.count(b"\n", 0, error.start)
         raise UserError(
-            f"{path}, line {line}: not UTF-8 text (byte 0x{data[error.start]:02x});"
-            " convert the file to UTF-8"
+            f"{name}, line {line}: not UTF-8 text (byte 0x{data[error.start]:02x});"
+            " convert it to UTF-8"
         ) from error
+    if "\0" in text:
+        line = first_line + text.count("\n", 0, text.index("\0"))
+        raise UserError(f"{name}, line {line}: a zero byte: not a text file")
+    return text
 
 
 def expand_home(path: str) -> pathlib.Path:

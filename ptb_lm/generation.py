@@ -303,13 +303,7 @@ def _lines_of_stdin() -> Iterator[str]:
       UserError: a line is not UTF-8.
     """
     for number, line in enumerate(sys.stdin.buffer, start=1):
-        try:
-            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            byte = error.object[error.start]
-            raise UserError(
-                f"standard input, line {number}: not UTF-8 text (byte 0x{byte:02x})"
-            ) from error
+        yield files.decode_text(line, "standard input", number)
 
 
 def _score(model: Any, text: str, is_sentence: bool) -> dict[str, Any]:

@@ -10,7 +10,7 @@ of Zhang et al., Dive into Deep Learning, section 9.3). Rows of two windows are 
 neighbours, so no state is carried.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -121,18 +121,28 @@ def windows(
     ids: np.ndarray,
     batch_size: int,
     num_steps: int,
-    start: int = 0,
-    seed: tuple[int, int] | None = None,
+    place: Callable[[], tuple[int, int]] = lambda: (0, 0),
+    seed: int | None = None,
 ) -> tf.data.Dataset:
     """The windows of an epoch as a prefetching `tf.data.Dataset`.
 
-    `iterate_windows`, or with a seed `iterate_random_windows`.
+    One serves all epochs: TensorFlow never forgets a generator, so that a dataset
+    for each epoch would take more and more memory.
+
+    Args:
+      ids: int32 [tokens].
+      batch_size: rows of a window.
+      num_steps: columns of a window.
+      place: tells, whenever the dataset is iterated anew, the epoch and the number
+        of windows of it to skip.
+      seed: of `iterate_random_windows`; None: `iterate_windows`.
     """
 
     def iterate():
+        epoch, start = place()
         if seed is None:
             return iterate_windows(ids, batch_size, num_steps, start)
-        return iterate_random_windows(ids, batch_size, num_steps, seed, start)
+        return iterate_random_windows(ids, batch_size, num_steps, (seed, epoch), start)
 
     spec = tf.TensorSpec([batch_size, num_steps], tf.int32)
     dataset = tf.data.Dataset.from_generator(iterate, output_signature=(spec, spec))

@@ -11,12 +11,14 @@ class Interrupted(Exception):
     Attributes:
       signal_number: SIGINT or SIGTERM.
       checkpoint: where the state was saved, once it was.
+      scores: perplexities of the weights of that moment, where they were asked for.
     """
 
     def __init__(self, signal_number: int):
         super().__init__(signal.Signals(signal_number).name)
         self.signal_number = signal_number
         self.checkpoint: pathlib.Path | None = None
+        self.scores: dict[str, float] | None = None
 
 
 class Interrupts:
@@ -40,9 +42,10 @@ class Interrupts:
             signal.signal(number, handler)
 
     def check(self) -> None:
-        """Raises Interrupted if a signal has come."""
+        """Raises Interrupted, once, if a signal has come."""
         if self._received is not None:
-            raise Interrupted(self._received)
+            received, self._received = self._received, None
+            raise Interrupted(received)
 
     def _remember(self, number, frame):
         self._received = number

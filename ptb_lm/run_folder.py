@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import functools
 import json
 import os
 import pathlib
@@ -156,6 +157,7 @@ class RunFolder:
             ) from error
 
 
+@functools.cache
 def provenance() -> dict[str, Any]:
     """What a result was measured with: versions, revision, machine."""
     import keras

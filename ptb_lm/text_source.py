@@ -9,11 +9,11 @@ import pathlib
 import re
 from collections.abc import Iterator
 
+from ptb_lm import files
 from ptb_lm.errors import UserError
 from ptb_lm.vocabulary import END_OF_SENTENCE
 
 BLOCK_BYTES = 1 << 22  # a few MB: large enough that the per-block cost is nothing
-_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # What the tokens of a spaced text are as characters.
 _BLANKS = {"_": " ", END_OF_SENTENCE: "\n"}
 _NO_LETTERS = re.compile("[^A-Za-z]+")
@@ -45,6 +45,18 @@ class TextSource:
     part: str = "text"
     is_spaced: bool = False
 
+    def num_bytes(self) -> int:
+        """Size of the part; UserError where the file cannot be found."""
+        if self.path is None:
+            return len(self.text)
+        try:
+            end = self.path.stat().st_size if self.end is None else self.end
+        except OSError as error:
+            raise UserError(
+                f"{self.path}: cannot read: {error.strerror or error}"
+            ) from error
+        return end - self.begin
+
     def blocks(self) -> Iterator[tuple[int, str]]:
         """Yields (number of the first line, whole lines of text).
 
@@ -74,25 +86,8 @@ class TextSource:
                 if len(data) < left:
                     data += file.readline()
                 lines = data.count(b"\n")
-                if line == 1:
-                    data = data.removeprefix(_BYTE_ORDER_MARK)
-                yield line, self._decode(data, line)
+                yield line, files.decode_text(data, str(self.path), line)
                 line += lines
-
-    def _decode(self, data: bytes, line: int) -> str:
-        """UTF-8 text; UserError naming the line of a byte that is not."""
-        try:
-            text = data.decode("utf-8")
-        except UnicodeDecodeError as error:
-            line += data.count(b"\n", 0, error.start)
-            raise UserError(
-                f"{self.path}, line {line}: not UTF-8 text (byte"
-                f" 0x{data[error.start]:02x}); convert the file to UTF-8"
-            ) from error
-        if "\0" in text:
-            line += text.count("\n", 0, text.index("\0"))
-            raise UserError(f"{self.path}, line {line}: a zero byte: not a text file")
-        return text
 
 
 def tokenize(

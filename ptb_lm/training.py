@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import math
 import pathlib
+import signal
 import statistics
 import time
 from typing import Any
@@ -16,12 +17,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ptb_lm import files, optimization
+from ptb_lm import files, memory, optimization
 from ptb_lm.checkpointing import assign
 from ptb_lm.config import Config, format_value
 from ptb_lm.corpus import Corpus
 from ptb_lm.errors import UserError
-from ptb_lm.evaluation import Evaluator
+from ptb_lm.evaluation import CHUNK_TOKENS, Evaluator
 from ptb_lm.export import export_run
 from ptb_lm.input_pipeline import check_length, count_windows, windows
 from ptb_lm.interrupts import Interrupted, Interrupts
@@ -37,6 +38,16 @@ CALL_SECONDS = 0.5  # a call of the compiled loop lasts about this long
 MAX_STEPS_PER_CALL = 100
 # Model options that --init_from leaves free.
 NOT_OF_SHAPE = ("keep_prob", "init_scale", "forget_bias", "rnn_mode", "dtype")
+
+
+EPOCH_FIGURES = (
+    "epoch",
+    "step",
+    "learning_rate",
+    "train_perplexity",
+    "valid_perplexity",
+    "tokens_per_second",
+)
 
 
 @dataclasses.dataclass
@@ -72,16 +83,28 @@ class Position:
     epochs: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
     def __post_init__(self):
+        """Checks what a file says; TypeError or LookupError where it cannot be."""
         for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            kind = list if field.name == "epochs" else type(field.default)
-            if not isinstance(value, kind) or (kind is not list and value < 0):
-                raise TypeError(f"{field.name} is {value!r}")
+            if field.name != "epochs":
+                kinds = (type(field.default),)
+                _check_figure(field.name, getattr(self, field.name), kinds)
+        if type(self.epochs) is not list or len(self.epochs) != self.epoch:
+            raise TypeError(f"epochs is {str(self.epochs)[:50]}")
+        for figures in self.epochs:
+            for name in EPOCH_FIGURES:
+                _check_figure(name, figures[name], (int, float))
 
     def best_epoch(self) -> int | None:
         """Index into `epochs` of the lowest valid perplexity."""
         scores = [epoch["valid_perplexity"] for epoch in self.epochs]
         return scores.index(min(scores)) if scores else None
+
+
+def _check_figure(name: str, value: Any, kinds: tuple[type, ...]) -> None:
+    """Raises TypeError unless a figure is finite and not negative."""
+    is_number = type(value) in kinds and math.isfinite(value) and value >= 0
+    if not is_number or (type(value) is int and value >= 2**63):
+        raise TypeError(f"{name} is {value!r:.50}")
 
 
 def train_and_evaluate(
@@ -99,9 +122,9 @@ def train_and_evaluate(
       What results.json holds.
 
     Raises:
-      UserError: the corpus is too short, the folder holds another run, is in use
-        or cannot be written, --init_from does not fit, or the loss is no longer
-        finite.
+      UserError: the corpus is too short, the memory too small, the folder holds
+        another run, is in use or cannot be written, --init_from does not fit, or
+        the loss is no longer finite.
       Interrupted: a signal asked to stop; the state was saved.
     """
     check_dtype(config.model.dtype)
@@ -109,6 +132,8 @@ def train_and_evaluate(
     check_length("train", len(corpus.splits["train"]), *batch, config.training.windows)
     check_length("valid", len(corpus.splits["valid"]), *batch)
     check_length("test", len(corpus.splits["test"]), 1, 1)
+    scored = min(CHUNK_TOKENS, len(corpus.splits["valid"]))
+    memory.check_training(config, len(corpus.vocabulary), scored)
     folder = RunFolder(path)
     if config.training.init_from and not folder.holds_run():
         initial_weights(config, corpus.vocabulary)  # or stop with nothing written
@@ -116,6 +141,9 @@ def train_and_evaluate(
         folder.open_for_training(config, corpus.vocabulary)
         with Interrupts() as interrupts:
             return Training(config, corpus, folder, progress, interrupts).run()
+    except tf.errors.ResourceExhaustedError as error:
+        reason = error.message.partition("\n")[0]
+        raise UserError(f"out of memory: {reason}") from error
     finally:
         progress.clear()
         folder.close()
@@ -172,12 +200,13 @@ class Training:
         self._summaries: Summaries | None = None
         training = config.training
         self._window_tokens = training.batch_size * training.num_steps
-        self._num_windows = count_windows(
-            len(corpus.splits["train"]),
-            training.batch_size,
-            training.num_steps,
-            training.windows,
+        text = corpus.splits["train"], training.batch_size, training.num_steps
+        self._windows = windows(
+            *text,
+            place=lambda: (self._position.epoch, self._position.window),
+            seed=training.seed if training.windows == "random" else None,
         )
+        self._num_windows = count_windows(len(text[0]), *text[1:], training.windows)
 
     def run(self) -> dict[str, Any]:
         """Trains until the last epoch and returns the results."""
@@ -188,10 +217,22 @@ class Training:
             return self._finish_run()
         except Interrupted as interruption:
             # Of a finished run all is saved, and the weights may be the best ones.
-            interruption.checkpoint = (
-                self._checkpoint if self._is_finished() else self._save(best=False)
-            )
+            if self._is_finished():
+                interruption.checkpoint = self._checkpoint
+            else:
+                interruption.checkpoint = self._save(best=False)
+                self._score_on_interrupt(interruption)
             raise
+
+    def _score_on_interrupt(self, interruption: Interrupted) -> None:
+        """Scores the present weights where Ctrl-C stops a run that asks for it."""
+        wanted = self._config.evaluation.evaluate_on_interrupt
+        if wanted and interruption.signal_number == signal.SIGINT:
+            self._progress.line(
+                f"Saved {interruption.checkpoint}; scoring valid and test (Ctrl-C"
+                " stops at once)"
+            )
+            interruption.scores = self._score_splits()
 
     def _train(self) -> None:
         """Trains until the last epoch."""
@@ -219,9 +260,10 @@ class Training:
             try:
                 self._position = Position(**checkpoint.metadata["position"])
                 assign(self._program.variables(), checkpoint.arrays)
-            except (KeyError, TypeError, UserError) as error:
+            except (LookupError, TypeError, UserError) as error:
+                reason = " ".join(str(error).split())
                 raise UserError(
-                    f"{checkpoint.path}: not of this run: {error}"
+                    f"{checkpoint.path}: not of this run: {reason}"
                 ) from error
             self._position.resumed += 1
             self._checkpoint = checkpoint.path
@@ -252,16 +294,7 @@ class Training:
         if position.window == 0:
             self._program.reset_state()
         rate = optimization.learning_rate(training, position.epoch)
-        seed = (training.seed, position.epoch)
-        batches = iter(
-            windows(
-                self._corpus.splits["train"],
-                training.batch_size,
-                training.num_steps,
-                position.window,
-                seed if training.windows == "random" else None,
-            )
-        )
+        batches = iter(self._windows)
         self._progress.start()
         while position.window < self._num_windows:
             self._call(batches, rate)

@@ -4,6 +4,7 @@ import pathlib
 import shutil
 import tempfile
 
+import hypothesis
 import pytest
 
 # Encoded corpora of the tests are kept out of the home folder.
@@ -11,6 +12,10 @@ os.environ["PTB_LM_CACHE"] = tempfile.mkdtemp(prefix="ptb_lm-test-cache-")
 atexit.register(shutil.rmtree, os.environ["PTB_LM_CACHE"], ignore_errors=True)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")
+
+# How long an example takes says more of the machine than of the code.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 
 @pytest.fixture(scope="session")

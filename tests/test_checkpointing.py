@@ -9,6 +9,7 @@ import pickle
 import random
 import re
 import subprocess
+import sys
 import warnings
 import zipfile
 
@@ -119,6 +120,18 @@ def test_all_damage_is_found_and_named(folder, tmp_path):
         assert found.metadata == {"step": 20}, what
     newest.unlink()
     assert_is_state(folder.load("last"), 20)
+
+
+def test_links_and_folders_of_that_name(folder, tmp_path):
+    """They are passed over; a link that leads to a checkpoint is one."""
+    (newest,) = tmp_path.glob("last-00000030-*")
+    newest.rename(tmp_path / "elsewhere")
+    newest.symlink_to(tmp_path / "nowhere")
+    (tmp_path / f"last-00000040-{'0' * 32}.npz").mkdir()
+    assert_is_state(folder.load("last"), 20)
+    newest.unlink()
+    newest.symlink_to(tmp_path / "elsewhere")
+    assert_is_state(folder.load("last"), 30)
 
 
 def test_all_damaged(folder, tmp_path):
@@ -327,9 +340,46 @@ class TestFiles:
         assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
         assert json.loads((tmp_path / "file").read_text("utf-8")) == {"é": [1]}
 
+    @pytest.mark.parametrize("exchange", ["of the system", "of none"])
+    def test_replaces_folders(self, tmp_path, monkeypatch, exchange):
+        """At once where the system can; the one that was there is where it was."""
+        if exchange == "of none":
+            monkeypatch.setattr(files, "_exchange", lambda *_: False)
+        path, new = tmp_path / "folder", tmp_path / "aside"
+        for content in ("first", "second"):
+            new.mkdir(exist_ok=True)
+            for old in new.iterdir():
+                old.unlink()
+            (new / content).touch()
+            files.replace_folder(path, new)
+            assert [p.name for p in path.iterdir()] == [content]
+        assert [p.name for p in new.iterdir()] == ["first"]
+        assert sorted(tmp_path.iterdir()) == [new, path]
+        with pytest.raises(OSError):
+            files.replace_folder(path, tmp_path / "absent")
+        assert [p.name for p in path.iterdir()] == ["second"]
+
+    def test_exchange(self, tmp_path):
+        """Linux has it, on the usual file systems."""
+        if sys.platform != "linux":
+            pytest.skip("renameat2 is of Linux")
+        for name in "ab":
+            (tmp_path / name).write_text(name)
+        assert files._exchange(tmp_path / "a", tmp_path / "b")
+        assert (tmp_path / "a").read_text() == "b"
+        assert not files._exchange(tmp_path / "a", tmp_path / "absent")
+        assert (tmp_path / "a").read_text() == "b"
+
     def test_absent_folder(self, tmp_path):
         with pytest.raises(UserError, match="No such file or directory"):
             files.write_text(tmp_path / "absent" / "file", "text")
+
+    def test_a_file_that_is_too_large(self, tmp_path):
+        """It has a hole of a terabyte, of which nothing is read."""
+        with (tmp_path / "file").open("wb") as file:
+            file.truncate(10**12)
+        with pytest.raises(UserError, match="file: larger than 1,073,741,824 bytes"):
+            files.read_text(tmp_path / "file")
 
     def test_not_utf8_names_the_line(self, tmp_path):
         (tmp_path / "file").write_bytes(b"one\ntwo\n\xe9t\xe9\n")

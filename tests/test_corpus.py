@@ -377,7 +377,7 @@ def test_ptb_is_downloaded_unless_it_is_here(tmp_path, monkeypatch):
     cache = write_folder(tmp_path / "cache" / "ptb", TEXTS)
     asked = []
 
-    def fetch(url, cache_dir):
+    def fetch(url, cache_dir, progress):
         asked.append((url, cache_dir))
         return cache
 

@@ -326,7 +326,8 @@ def test_nothing_on_standard_input(fails):
 def test_invalid_utf8(typed, mode):
     captured = typed(f"--mode={mode}", stdin=b"w1\nw\xff2\n", status=2)
     assert captured.err == (
-        "run_ptb.py: standard input, line 2: not UTF-8 text (byte 0xff)\n"
+        "run_ptb.py: standard input, line 2: not UTF-8 text (byte 0xff);"
+        " convert it to UTF-8\n"
     )
 
 

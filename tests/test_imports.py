@@ -16,7 +16,7 @@ PACKAGE = ROOT / "ptb_lm"
 LAYERS = [
     {"errors", "quiet_start"},
     {"config", "metrics", "files"},
-    {"vocabulary", "grammar", "download"},
+    {"vocabulary", "grammar", "download", "memory"},
     {"text_source"},
     {"corpus"},
     {
@@ -47,6 +47,7 @@ WITHOUT_TENSORFLOW = [
     "errors",
     "files",
     "grammar",
+    "memory",
     "metrics",
     "quiet_start",
     "vocabulary",

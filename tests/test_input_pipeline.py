@@ -180,7 +180,7 @@ def test_random_windows_depend_on_seed_and_epoch_alone():
 
 def test_random_windows_as_a_dataset():
     ids = np.arange(500, dtype=np.int32)
-    batches = windows(ids, 3, 7, start=2, seed=(1, 5)).as_numpy_iterator()
+    batches = windows(ids, 3, 7, lambda: (5, 2), seed=1).as_numpy_iterator()
     assert as_lists(batches) == as_lists(random_windows(ids, 3, 7, (1, 5), start=2))
 
 
@@ -212,11 +212,20 @@ def test_nothing_is_copied(stream):
 @with_tensorflow
 @given(streams(), st.integers(0, 3))
 def test_dataset_equals_the_generator(stream, start):
-    dataset = windows(*stream, start)
+    dataset = windows(*stream, lambda: (0, start))
     batches = list(dataset.as_numpy_iterator())
     assert as_lists(batches) == as_lists(iterate_windows(*stream, start))
     # A second epoch of the same dataset begins at the same place.
     assert as_lists(dataset.as_numpy_iterator()) == as_lists(batches)
+
+
+def test_a_dataset_begins_where_it_is_told_each_time():
+    stream, starts = (np.arange(50, dtype=np.int32), 2, 3), [3, 0, 5]
+    dataset = windows(*stream, lambda: (0, starts[0]))
+    while starts:
+        expected = as_lists(iterate_windows(*stream, starts[0]))
+        assert as_lists(dataset.as_numpy_iterator()) == expected
+        starts.pop(0)
 
 
 @with_tensorflow

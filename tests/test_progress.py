@@ -11,7 +11,10 @@ import termios
 
 import pytest
 
+import run_ptb
+from ptb_lm import download
 from ptb_lm import progress as progress_module
+from ptb_lm.errors import UserError
 from ptb_lm.progress import Progress, duration
 
 PROGRAM = """
@@ -147,3 +150,26 @@ def test_plain_lines_of_short_epochs(monkeypatch):
 )
 def test_duration(seconds, text):
     assert duration(seconds) == text
+
+
+@pytest.mark.parametrize("length", [20_000_000, None])
+def test_a_download_is_shown(capsys, monkeypatch, tmp_path, length):
+    """A line at each tenth in a pipe; nothing where its length is not known."""
+
+    def fetch(url, cache_dir, progress):
+        for done in range(1_000_000, 20_000_001, 1_000_000):
+            progress(done, length)
+        raise UserError("no more")
+
+    monkeypatch.setattr(download, "fetch_ptb", fetch)
+    monkeypatch.setattr(Progress, "LINE_SECONDS", 0.0)
+    monkeypatch.chdir(tmp_path)
+    assert run_ptb.main(["--data_path=ptb", f"--cache_dir={tmp_path}"]) == 2
+    captured = capsys.readouterr()
+    assert captured.err == "run_ptb.py: no more\n"
+    lines = captured.out.splitlines()
+    if length is None:
+        assert not lines
+    else:
+        assert len(lines) == 10
+        assert lines[0].startswith("Penn Treebank, download   10%  2.0 of 20.0 MB")

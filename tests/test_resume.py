@@ -5,20 +5,25 @@ server that has TensorFlow imported and nothing run, which saves seconds each.
 """
 
 import concurrent.futures
+import functools
 import importlib
 import json
 import multiprocessing
 import os
 import pathlib
 import random
+import resource
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+import zipfile
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from test_summaries import event_files, read_points
 
 from ptb_lm.checkpointing import CheckpointFolder
@@ -29,10 +34,10 @@ SAVE_EVERY = 7
 NOT_REPEATED = ("timed_tokens", "timed_seconds", "wall_seconds", "resumed")
 
 SETTINGS = {
-    "sgd": ["--keep_prob=0.7"],
+    "sgd": ["--num_layers=2", "--keep_prob=0.7"],  # as small, with dropout
     "adam": ["--optimizer=adam", "--learning_rate=0.01", "--keep_prob=0.8"],
-    "tied": ["--tied", "--optimizer=momentum", "--learning_rate=0.1"],
     "gru": ["--cell=gru", "--windows=random", "--keep_prob=0.8"],
+    "characters": ["--token_type=char", "--num_steps=7", "--keep_prob=0.8"],
     "tied_adam": ["--tied", "--optimizer=adam", "--learning_rate=0.01"],
 }
 
@@ -98,11 +103,17 @@ def _at_call(number, action):
     return count
 
 
-def _die(delay=0.0):
+def die(delay=0.0):
+    """Kills this process, now or some seconds later."""
     if delay:
-        threading.Timer(delay, _die).start()
+        threading.Timer(delay, die).start()
     else:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def limit_file_size(size):
+    """From now on, no file of this process may grow beyond so many bytes."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
 def _log_steps(path):
@@ -119,27 +130,19 @@ def _log_steps(path):
     _wrap("ptb_lm.training:Training._call", after=log("done"))
 
 
-def _process(command, output, kill, limit):
-    """What a forked process does: run the command line, and die as it is told."""
+def _process(command, output, hooks, with_export):
+    """What a forked process does: run the command line, and what hooks say."""
     handle = os.open(output, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
-    import resource
-
     import run_ptb
     from ptb_lm import training
 
-    training.export_run = lambda *_: None  # takes longer than all else together
+    if not with_export:  # takes longer than all else together
+        training.export_run = lambda *_: None
     _log_steps(pathlib.Path(f"{output}.steps"))
-    if kill:
-        side, place, number, delay = kill
-        _wrap(place, **{side: _at_call(number, lambda: _die(delay))})
-    if limit:
-        # Not before the first call: to trace it, TensorFlow writes files in /tmp.
-        _wrap(
-            "ptb_lm.training:Training._call",
-            after=lambda *_: resource.setrlimit(resource.RLIMIT_FSIZE, (limit,) * 2),
-        )
+    for side, place, number, action in hooks:
+        _wrap(place, **{side: _at_call(number, action)})
     sys.exit(run_ptb.main(command))
 
 
@@ -151,10 +154,18 @@ class Server:
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["ptb_lm.training", "run_ptb"])
 
-    def run(self, command, output, kill=None, limit=None):
-        """Runs a command line to its end; returns the exit status."""
+    def run(self, command, output, *hooks, with_export=False):
+        """Runs a command line to its end; returns the exit status.
+
+        Args:
+          command: flags.
+          output: file that takes what is printed, after what it holds.
+          hooks: (side, place, number, action): the action is called before or
+            after the number-th call of the function at that place.
+          with_export: whether a finished run is exported.
+        """
         process = self._context.Process(
-            target=_process, args=(command, str(output), kill, limit)
+            target=_process, args=(command, str(output), hooks, with_export)
         )
         process.start()
         process.join()
@@ -254,38 +265,89 @@ def assert_little_lost(output):
         reached = int(step)
 
 
-def random_kill(generator):
+def kill_in_a_step(generator):
     """Some milliseconds after one of a process's first calls of the loop."""
     delay = generator.uniform(0.0005, 0.03)
-    return "before", "ptb_lm.training:Training._call", generator.randint(2, 9), delay
+    place = "ptb_lm.training:Training._call"
+    return "before", place, generator.randint(2, 9), functools.partial(die, delay)
 
 
-def run_with_kills(server, command, run, kills):
+def run_with_kills(server, command, run, kills, with_export=False):
     """Starts a run again and again, each time to be killed; then to the end."""
     output = run.with_suffix(".out")
     killed = 0
     for kill in kills:
-        status = server.run(command, output, kill)
+        status = server.run(command, output, kill, with_export=with_export)
         if status == 0:
             break
         text = output.read_text()
         assert status == -signal.SIGKILL, text
         killed += 1
         last_step(run)  # readable at any moment
-    assert server.run(command, output) == 0, output.read_text()
+        assert_exports_are_whole(run)
+    status = server.run(command, output, with_export=with_export)
+    assert status == 0, output.read_text()
     assert_little_lost(output)
     return killed
 
 
+def assert_exports_are_whole(run):
+    """What a reader finds is all there, and has the best weights."""
+    saved = run / "saved_model"
+    if saved.exists():
+        assert (saved / "saved_model.pb").stat().st_size > 0
+        reader = tf.train.load_checkpoint(str(saved / "variables" / "variables"))
+        ours = [
+            reader.get_tensor(name).tobytes()
+            for name in reader.get_variable_to_shape_map()
+            if name.startswith("_weights")
+        ]
+        best = CheckpointFolder(run / "checkpoints").load("best").arrays
+        theirs = [a.tobytes() for n, a in best.items() if n.startswith("model/")]
+        assert sorted(ours) == sorted(theirs)
+    if (run / "model.keras").exists():
+        assert zipfile.ZipFile(run / "model.keras").testzip() is None
+
+
 # Each in the middle of something, in the order in which a run comes to it.
 PLACED_KILLS = [
-    ("before", "os:fsync", 4, 0),  # vocabulary, flags; then the first checkpoint
-    ("after", "os:replace", 3, 0),  # it has its name, the folder is not synced
-    ("before", "ptb_lm.evaluation:Evaluator.tutorial", 1, 0),
-    ("before", "ptb_lm.checkpointing:CheckpointFolder.save", 1, 0),  # events out
-    ("after", "ptb_lm.checkpointing:_link_or_copy", 1, 0),  # best there, last not
-    ("after", "ptb_lm.evaluation:Evaluator.exact", 1, 0),  # the final scores
+    ("before", "os:fsync", 4, die),  # vocabulary, flags; then the first checkpoint
+    ("after", "os:replace", 3, die),  # it has its name, the folder is not synced
+    ("before", "ptb_lm.evaluation:Evaluator.tutorial", 1, die),
+    ("before", "ptb_lm.checkpointing:CheckpointFolder.save", 1, die),  # events out
+    ("after", "ptb_lm.checkpointing:_link_or_copy", 1, die),  # best there, last not
+    ("after", "ptb_lm.evaluation:Evaluator.exact", 1, die),  # the final scores
 ]
+# Places that every run comes to before its last step, and how often.
+EARLY_PLACES = [
+    ("ptb_lm.checkpointing:CheckpointFolder.save", 3),
+    ("ptb_lm.checkpointing:_digest", 3),
+    ("ptb_lm.files:write_atomically", 3),
+    ("ptb_lm.files:sync_folder", 5),
+    ("os:fsync", 8),
+    ("os:replace", 4),
+    ("ptb_lm.summaries:Summaries.flush", 3),
+    ("ptb_lm.summaries:Summaries.scalars", 5),
+    ("ptb_lm.summaries:drop_events_after", 2),
+    ("ptb_lm.summaries:Summaries.epoch", 1),
+    ("ptb_lm.evaluation:Evaluator.tutorial", 1),
+]
+# Those after its last step.
+LATE_PLACES = [
+    ("ptb_lm.evaluation:Evaluator.exact", 2),
+    ("ptb_lm.export:TextModel.save", 1),
+    ("ptb_lm.export:_sync", 1),
+    ("ptb_lm.files:replace_folder", 1),
+    ("ptb_lm.files:_exchange", 1),
+    ("ptb_lm.run_folder:RunFolder.write_results", 1),
+]
+
+
+def kill_at_a_place(generator, places):
+    place, most = generator.choice(places)
+    delay = generator.choice([0.0, generator.uniform(0.0005, 0.02)])
+    side, number = generator.choice(["before", "after"]), generator.randint(1, most)
+    return side, place, number, functools.partial(die, delay)
 
 
 def test_killed_at_the_worst_moments(server, corpus, reference, tmp_path):
@@ -301,34 +363,52 @@ def test_killed_at_the_worst_moments(server, corpus, reference, tmp_path):
 
 
 def test_killed_at_random_moments(server, corpus, reference, tmp_path):
-    """Adam, tied weights."""
-    run, generator = tmp_path / "run", random.Random()
-    kills = [random_kill(generator) for _ in range(4)]
+    """Adam, tied weights; the moments are always the same ones."""
+    run, generator = tmp_path / "run", random.Random(5)
+    kills = [kill_in_a_step(generator) for _ in range(2)]
     command = arguments(corpus, run, *SETTINGS["tied_adam"])
     with concurrent.futures.ThreadPoolExecutor() as pool:
         expected = pool.submit(reference, "tied_adam")
-        assert run_with_kills(server, command, run, kills) >= 2, kills
+        assert run_with_kills(server, command, run, kills) == 2, kills
         assert_same_run(run, expected.result())
 
 
+def test_killed_while_exporting(server, corpus, reference, tmp_path):
+    """With the new export still aside, and with it in the place of an old one."""
+    run = tmp_path / "run"
+    shutil.copytree(reference("sgd"), run)
+    shutil.copy(f"{reference('sgd')}.out.steps", run.with_suffix(".out.steps"))
+    command = arguments(corpus, run, *SETTINGS["sgd"])
+    for place in ("before", "ptb_lm.export:_sync"), ("after", "ptb_lm.files:_exchange"):
+        (run / "results.json").unlink()
+        kills = [(*place, 1, die)]
+        assert run_with_kills(server, command, run, kills, with_export=True) == 1
+        assert_exports_are_whole(run)
+        assert (run / "model.keras").exists()
+    assert_same_run(run, reference("sgd"))
+
+
 @pytest.mark.long
-@pytest.mark.parametrize("setting", ["sgd", "adam", "tied", "gru"])
+@pytest.mark.parametrize("setting", ["sgd", "adam", "characters", "gru"])
 def test_a_hundred_kills(server, corpus, reference, tmp_path, setting):
     """Over the three settings, 34 each, at random moments and places."""
-    generator, killed, runs = random.Random(), 0, 0
+    generator, killed, runs = random.Random(setting), 0, 0
     expected = reference(setting)
     while killed < 34:
         runs += 1
         run = tmp_path / f"run{runs}"
         kills = [
-            random_kill(generator)
-            if generator.random() < 0.7
-            else (*generator.choice(PLACED_KILLS)[:2], generator.randint(1, 5), 0)
-            for _ in range(12)
+            kill_in_a_step(generator)
+            if generator.random() < 0.4
+            else kill_at_a_place(generator, EARLY_PLACES)
+            for _ in range(8)
         ]
+        kills += [kill_at_a_place(generator, LATE_PLACES) for _ in range(4)]
         command = arguments(corpus, run, *SETTINGS[setting])
-        killed += run_with_kills(server, command, run, kills)
+        killed += run_with_kills(server, command, run, kills, with_export=True)
         assert_same_run(run, expected)
+        assert_exports_are_whole(run)
+        print(f"{setting}: {killed} kills in {runs} runs", flush=True)
 
 
 def start(command, **kwargs):
@@ -354,6 +434,7 @@ def test_interrupts_save_and_say_where(corpus, server, tmp_path):
     """SIGINT, then SIGTERM, each in mid-epoch; then to the end."""
     long = [*SETTINGS["sgd"], "--num_steps=1", "--max_max_epoch=12", "--tied"]
     run, reached, saved = tmp_path / "run", 0, None
+    long += ["--evaluate_on_interrupt"]  # for Ctrl-C alone
     command = arguments(corpus, run, *long, "--save_every_steps=500")
     for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
         process = start(command)
@@ -367,6 +448,7 @@ def test_interrupts_save_and_say_where(corpus, server, tmp_path):
         output, error = process.communicate()
         assert process.returncode == status, error
         assert "Traceback" not in error
+        assert ("weights of now" in output) == (number == signal.SIGINT)
         assert f"Stopped by {signal.Signals(number).name}; saved {run}" in output
         (saved,) = [
             path
@@ -440,7 +522,7 @@ def test_a_full_disk(server, corpus, tmp_path):
     """No file may grow beyond a limit: of a checkpoint, then of the events."""
     run, output = tmp_path / "run", tmp_path / "run.out"
     command = arguments(corpus, run, *SETTINGS["sgd"])
-    kill = "after", "ptb_lm.training:Training._save", 2, 0
+    kill = "after", "ptb_lm.training:Training._save", 2, die
     assert server.run(command, output, kill) == -signal.SIGKILL
     good = snapshot(run / "checkpoints")
     size = max(len(content) for content in good.values())
@@ -449,7 +531,10 @@ def test_a_full_disk(server, corpus, tmp_path):
         (1500, ["--log_every_steps=1"], "cannot read or write events"),
     ):
         output.unlink()
-        status = server.run([*command, *more], output, limit=limit)
+        # Not before the first call: to trace it, TensorFlow writes files in /tmp.
+        action = functools.partial(limit_file_size, limit)
+        hook = "after", "ptb_lm.training:Training._call", 1, action
+        status = server.run([*command, *more], output, hook)
         text = output.read_text()
         assert status == 2, text
         lines = [line for line in text.splitlines() if "run_ptb.py:" in line]

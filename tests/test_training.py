@@ -6,8 +6,10 @@ test_resume.py have the real one.
 
 import json
 import math
+import os
 import re
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -203,14 +205,14 @@ class TestInitFrom:
             train(tmp_path / "run", init_from=str(source))
 
 
-def interrupt_at(monkeypatch, call):
+def interrupt_at(monkeypatch, call, number=2):
     """A signal that is noticed at the call-th check."""
     calls = []
 
     def check(self):
         calls.append(None)
         if len(calls) == call:
-            raise Interrupted(2)
+            raise Interrupted(number)
 
     monkeypatch.setattr(Interrupts, "check", check)
 
@@ -237,6 +239,38 @@ def test_interrupted_anywhere(made_up, monkeypatch, tmp_path):
         found = RunFolder(path).weights("last")["softmax_bias"]
         np.testing.assert_array_equal(found, expected)
     assert 20 < call < 99
+
+
+@pytest.mark.parametrize("asked", [False, True])
+@pytest.mark.parametrize("number", [2, 15])
+def test_evaluate_on_interrupt(made_up, monkeypatch, tmp_path, capsys, asked, number):
+    """Ctrl-C alone, and where it is asked for; what is saved is the same."""
+    train(tmp_path / "whole")
+    expected = RunFolder(tmp_path / "whole").weights("last")["softmax_bias"]
+    capsys.readouterr()
+    with monkeypatch.context() as patched:
+        interrupt_at(patched, 3, number)
+        with pytest.raises(Interrupted) as caught:
+            train(tmp_path / "run", evaluate_on_interrupt=asked)
+    saved, scores = caught.value.checkpoint, caught.value.scores
+    shown = f"Saved {saved}; scoring valid and test" in capsys.readouterr().out
+    assert shown == (scores is not None) == (asked and number == 2)
+    if scores:
+        assert scores["test_perplexity"] == pytest.approx(math.e)
+    assert saved == RunFolder(tmp_path / "run").checkpoints.load("last").path
+    train(tmp_path / "run")
+    found = RunFolder(tmp_path / "run").weights("last")["softmax_bias"]
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_a_signal_is_told_once():
+    """So that what is done on the way out can ask too."""
+    with Interrupts() as interrupts:
+        interrupts.check()
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(Interrupted):
+            interrupts.check()
+        interrupts.check()
 
 
 def test_another_text_with_the_same_options(made_up, tmp_path):
