@@ -165,9 +165,14 @@ class ModelConfig(_Validated):
     """Shape and initialization of the network."""
 
     hidden_size: int = option(
-        200, "Units of each LSTM layer and width of the embedding.", minimum=1
+        200,
+        "Units of each LSTM layer and width of the embedding.",
+        minimum=1,
+        maximum=2**31 - 1,
     )
-    num_layers: int = option(2, "Number of stacked LSTM layers.", minimum=1)
+    num_layers: int = option(
+        2, "Number of stacked LSTM layers.", minimum=1, maximum=2**31 - 1
+    )
     keep_prob: float = option(
         1.0,
         "Probability that dropout keeps a unit, in the embedding and in the output"
@@ -201,9 +206,14 @@ class ModelConfig(_Validated):
 class TrainingConfig(_Validated):
     """Batches, loss, optimizer and schedule."""
 
-    batch_size: int = option(20, "Streams of text read in parallel.", minimum=1)
+    batch_size: int = option(
+        20, "Streams of text read in parallel.", minimum=1, maximum=2**31 - 1
+    )
     num_steps: int = option(
-        20, "Time steps of backpropagation through time, in tokens.", minimum=1
+        20,
+        "Time steps of backpropagation through time, in tokens.",
+        minimum=1,
+        maximum=2**31 - 1,
     )
     optimizer: str = option(
         "sgd",
