@@ -185,9 +185,14 @@ class ModelConfig(_Validated):
     """Shape and initialization of the network."""
 
     hidden_size: int = option(
-        200, "Units of each layer and width of the embedding.", minimum=1
+        200,
+        "Units of each layer and width of the embedding.",
+        minimum=1,
+        maximum=2**31 - 1,
     )
-    num_layers: int = option(2, "Number of stacked recurrent layers.", minimum=1)
+    num_layers: int = option(
+        2, "Number of stacked recurrent layers.", minimum=1, maximum=2**31 - 1
+    )
     cell: str = option(
         "lstm",
         "Recurrent cell: lstm, gru (Cho et al. 2014) or rnn (Elman 1990).",
@@ -233,9 +238,14 @@ class ModelConfig(_Validated):
 class TrainingConfig(_Validated):
     """Batches, loss, optimizer and schedule."""
 
-    batch_size: int = option(20, "Streams of text read in parallel.", minimum=1)
+    batch_size: int = option(
+        20, "Streams of text read in parallel.", minimum=1, maximum=2**31 - 1
+    )
     num_steps: int = option(
-        20, "Time steps of backpropagation through time, in tokens.", minimum=1
+        20,
+        "Time steps of backpropagation through time, in tokens.",
+        minimum=1,
+        maximum=2**31 - 1,
     )
     windows: str = option(
         "sequential",

@@ -4,6 +4,7 @@ Nothing here holds more than one block of a file, so that a corpus may be larger
 than memory.
 """
 
+import contextlib
 import dataclasses
 import pathlib
 import re
@@ -49,13 +50,8 @@ class TextSource:
         """Size of the part; UserError where the file cannot be found."""
         if self.path is None:
             return len(self.text)
-        try:
-            end = self.path.stat().st_size if self.end is None else self.end
-        except OSError as error:
-            raise UserError(
-                f"{self.path}: cannot read: {error.strerror or error}"
-            ) from error
-        return end - self.begin
+        with self._user_errors():
+            return self._end() - self.begin
 
     def blocks(self) -> Iterator[tuple[int, str]]:
         """Yields (number of the first line, whole lines of text).
@@ -67,8 +63,18 @@ class TextSource:
         if self.path is None:
             yield self.first_line, self.text
             return
-        try:
+        with self._user_errors():
             yield from self._read_blocks()
+
+    def _end(self) -> int:
+        """Byte after the last one of the part."""
+        return self.path.stat().st_size if self.end is None else self.end
+
+    @contextlib.contextmanager
+    def _user_errors(self) -> Iterator[None]:
+        """Turns what the file system raises into a UserError."""
+        try:
+            yield
         except OSError as error:
             raise UserError(
                 f"{self.path}: cannot read: {error.strerror or error}"
@@ -77,7 +83,7 @@ class TextSource:
     def _read_blocks(self) -> Iterator[tuple[int, str]]:
         line = self.first_line
         with self.path.open("rb") as file:
-            end = self.path.stat().st_size if self.end is None else self.end
+            end = self._end()
             file.seek(self.begin)
             while (left := end - file.tell()) > 0:
                 data = file.read(min(BLOCK_BYTES, left))

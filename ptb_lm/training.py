@@ -102,7 +102,7 @@ class Position:
 
 def _check_figure(name: str, value: Any, kinds: tuple[type, ...]) -> None:
     """Raises TypeError unless a figure is finite and not negative."""
-    is_number = type(value) in kinds and math.isfinite(value) and value >= 0
+    is_number = type(value) in kinds and 0 <= value < math.inf
     if not is_number or (type(value) is int and value >= 2**63):
         raise TypeError(f"{name} is {value!r:.50}")
 

@@ -186,6 +186,7 @@ METADATA = {
     "negative": {"position": {"step": -1}},
     "not finite": {"position": {"epoch_nats": float("inf")}},
     "too large": {"position": {"step": 2**63}},
+    "larger than a float": {"position": {"step": 10**400}},
     "a truth": {"position": {"step": True}},
     "no figures": {"position": {"epoch": 1, "epochs": [{}]}},
     "epochs that are none": {"position": {"epoch": 2, "epochs": [1, 2]}},

@@ -324,7 +324,11 @@ def test_missing_value(fails, flag):
     [
         *(f"--{name}={value}" for name in SIZES_FROM_ONE for value in (0, -1)),
         *(f"--{name}={value}" for name in SIZES_FROM_ZERO for value in (-1, -(10**30))),
-        f"--seed={2**31}",
+        *(
+            f"--{name}={size}"
+            for name in ("batch_size", "num_steps", "hidden_size", "num_layers", "seed")
+            for size in (2**31, 10**4000)
+        ),
         *(f"--keep_prob={value}" for value in ("0.0", "-0.5", "1.5", "nan", "inf")),
         *(f"--learning_rate={value}" for value in ("0.0", "-1.0", "inf", "nan")),
         *(f"--lr_decay={value}" for value in ("0.0", "-1.0", "1.1", "-inf", "nan")),
