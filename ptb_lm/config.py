@@ -339,6 +339,38 @@ class GenerationConfig(_Validated):
 
 
 @dataclasses.dataclass(frozen=True)
+class TensorBoardConfig(_Validated):
+    """What TensorBoard shows besides the curves."""
+
+    sample_tokens: int = option(
+        30,
+        "Tokens that the model adds to each prompt after every epoch, on the page"
+        " Text. 0: no text.",
+        minimum=0,
+        maximum=2**31 - 1,
+        defines_run=False,
+    )
+    sample_prompts: str = option(
+        "",
+        "The prompts of these texts, with | between them. Empty: the beginnings of"
+        " three valid sentences.",
+        defines_run=False,
+    )
+    histograms_every_steps: int = option(
+        0,
+        "Training steps between histograms of the weights and gradients. 0: none.",
+        minimum=0,
+        defines_run=False,
+    )
+    profile_steps: str = option(
+        "",
+        "FIRST,LAST: training steps, counted from 1, whose profile is recorded for"
+        " the page Profile. Empty: none.",
+        defines_run=False,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """The complete configuration of one command."""
 
@@ -346,6 +378,9 @@ class Config:
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    tensorboard: TensorBoardConfig = dataclasses.field(
+        default_factory=TensorBoardConfig
+    )
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
     generation: GenerationConfig = dataclasses.field(default_factory=GenerationConfig)
 
