@@ -1,6 +1,7 @@
 """A profile of chosen training steps, for TensorBoard's Profile page."""
 
 import pathlib
+import re
 
 import tensorflow as tf
 
@@ -23,14 +24,14 @@ class Profile:
         self._folder, self._running = folder, False
         self._bounds = ()
         if steps:
-            first, comma, last = steps.partition(",")
-            is_whole = all(part.isascii() and part.isdigit() for part in (first, last))
-            if not (comma and is_whole and 1 <= int(first) <= int(last)):
+            parts = re.fullmatch("([0-9]{1,18}),([0-9]{1,18})", steps)
+            first, last = map(int, parts.groups()) if parts else (0, 0)
+            if not 1 <= first <= last:
                 raise UserError(
                     f"--profile_steps={steps}: must be FIRST,LAST, two steps counted"
                     " from 1"
                 )
-            self._bounds = int(first) - 1, int(last)
+            self._bounds = first - 1, last
 
     def steps_to_next(self, step: int) -> list[int]:
         """Steps until the beginning and the end, as far as they are to come."""

@@ -3,13 +3,11 @@
 import pathlib
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from ptb_lm import hparams
 from ptb_lm.config import Config
 from ptb_lm.corpus import Corpus
-from ptb_lm.errors import UserError
 from ptb_lm.input_pipeline import iterate_windows
 from ptb_lm.profiling import Profile
 from ptb_lm.summaries import Summaries

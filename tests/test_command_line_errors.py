@@ -385,11 +385,12 @@ def test_every_numeric_option_has_a_lowest_value():
     assert sizes == {*SIZES_FROM_ONE, *SIZES_FROM_ZERO}
 
 
-@pytest.mark.parametrize("steps", ["7", "7,", "0,5", "9,8", "a,b", "1,2,3", "²,³"])
+@pytest.mark.parametrize(
+    "steps", ["7", "7,", "0,5", "9,8", "a,b", "1,2,3", "²,³", "9" * 5000]
+)
 def test_profile_steps(fails, corpus, tmp_path, steps):
-    line = fails(
-        f"--profile_steps={steps}", f"--data_path={corpus}", f"--save_path={tmp_path}/r"
-    )
+    flags = ["--model=test", f"--data_path={corpus}", f"--save_path={tmp_path}/r"]
+    line = fails(f"--profile_steps={steps}", *flags)
     assert line.startswith(f"--profile_steps={steps}: must be FIRST,LAST")
 
 

@@ -11,7 +11,6 @@ import urllib.request
 import numpy as np
 import pytest
 from test_resume import arguments, write_corpus
-from test_summaries import read_points
 
 import run_ptb
 from ptb_lm import hparams, projector, training
