@@ -26,6 +26,7 @@ def option(
     maximum: float | None = None,
     choices: tuple[str, ...] | None = None,
     defines_run: bool = True,
+    common: bool = False,
 ) -> Any:
     """Declares one option as a dataclass field.
 
@@ -37,6 +38,7 @@ def option(
       maximum: largest value allowed.
       choices: the only strings allowed.
       defines_run: whether a run resumed with another value would be another run.
+      common: whether ``--help`` shows it; ``--helpfull`` shows all.
 
     Returns:
       A dataclass field that carries these as metadata.
@@ -48,6 +50,7 @@ def option(
         "maximum": maximum,
         "choices": choices,
         "defines_run": defines_run,
+        "common": common,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -99,15 +102,19 @@ class RunConfig(_Validated):
         " report, the results table of the runs in a folder.",
         choices=("train", "evaluate", "sample", "score", "export", "report"),
         defines_run=False,
+        common=True,
     )
     model: str = option(
-        "small", "Preset: loads flags/NAME.flags; flags typed by you win over it."
+        "small",
+        "Preset: loads flags/NAME.flags; flags typed by you win over it.",
+        common=True,
     )
     save_path: str = option(
         "",
         "Folder of the run. Starting again on the same folder resumes it."
         " Empty: runs/MODEL-CORPUS.",
         defines_run=False,
+        common=True,
     )
     save_every_steps: int = option(
         500,
@@ -134,18 +141,21 @@ class DataConfig(_Validated):
         " {train,valid,test}.txt; one text file, split 90/5/5 by lines; 'ptb', to"
         " download the Penn Treebank once. Empty: the built-in corpus.",
         defines_run=False,
+        common=True,
     )
     token_type: str = option(
         "word",
         "What a token is: word (separated by white space, <eos> at line ends) or"
         " char (every character, the line feed included).",
         choices=("word", "char"),
+        common=True,
     )
     max_vocab_size: int = option(
         0,
         "Tokens kept, the most frequent of the training text; rarer ones become"
         " <unk>. 0: all tokens.",
         minimum=0,
+        common=True,
     )
     ptb_url: str = option(
         PTB_URL,
@@ -165,15 +175,24 @@ class ModelConfig(_Validated):
     """Shape and initialization of the network."""
 
     hidden_size: int = option(
-        200, "Units of each LSTM layer and width of the embedding.", minimum=1
+        200,
+        "Units of each LSTM layer and width of the embedding.",
+        minimum=1,
+        common=True,
     )
-    num_layers: int = option(2, "Number of stacked LSTM layers.", minimum=1)
+    num_layers: int = option(
+        2,
+        "Number of stacked LSTM layers.",
+        minimum=1,
+        common=True,
+    )
     keep_prob: float = option(
         1.0,
         "Probability that dropout keeps a unit, in the embedding and in the output"
         " of every layer.",
         above=0.0,
         maximum=1.0,
+        common=True,
     )
     init_scale: float = option(
         0.1,
@@ -181,7 +200,9 @@ class ModelConfig(_Validated):
         minimum=0.0,
     )
     tied: bool = option(
-        False, "Use the embedding as the softmax weights (Press and Wolf, 2017)."
+        False,
+        "Use the embedding as the softmax weights (Press and Wolf, 2017).",
+        common=True,
     )
     rnn_mode: str = option(
         "auto",
@@ -201,16 +222,29 @@ class ModelConfig(_Validated):
 class TrainingConfig(_Validated):
     """Batches, loss, optimizer and schedule."""
 
-    batch_size: int = option(20, "Streams of text read in parallel.", minimum=1)
+    batch_size: int = option(
+        20,
+        "Streams of text read in parallel.",
+        minimum=1,
+        common=True,
+    )
     num_steps: int = option(
-        20, "Time steps of backpropagation through time, in tokens.", minimum=1
+        20,
+        "Time steps of backpropagation through time, in tokens.",
+        minimum=1,
+        common=True,
     )
     optimizer: str = option(
         "sgd",
         "Update rule: sgd, momentum (0.9) or adam.",
         choices=("sgd", "momentum", "adam"),
     )
-    learning_rate: float = option(1.0, "Initial learning rate.", above=0.0)
+    learning_rate: float = option(
+        1.0,
+        "Initial learning rate.",
+        above=0.0,
+        common=True,
+    )
     lr_decay: float = option(
         0.5,
         "Factor on the learning rate for every epoch after max_epoch.",
@@ -220,7 +254,12 @@ class TrainingConfig(_Validated):
     max_epoch: int = option(
         4, "Epochs trained with the initial learning rate.", minimum=0
     )
-    max_max_epoch: int = option(13, "Epochs trained in all.", minimum=1)
+    max_max_epoch: int = option(
+        13,
+        "Epochs trained in all.",
+        minimum=1,
+        common=True,
+    )
     max_grad_norm: float = option(
         5.0, "Gradients are scaled down to this global norm, at most.", above=0.0
     )
@@ -228,6 +267,7 @@ class TrainingConfig(_Validated):
         0,
         "Stop after this many epochs without a better valid perplexity. 0: never.",
         minimum=0,
+        common=True,
     )
     init_from: str = option(
         "", "Run folder whose best weights are the starting point. Empty: none."
@@ -237,6 +277,7 @@ class TrainingConfig(_Validated):
         "Seed of the initial weights, of dropout, and of generated text.",
         minimum=0,
         maximum=2**31 - 1,
+        common=True,
     )
 
 
@@ -249,12 +290,14 @@ class EvaluationConfig(_Validated):
         "Part of the corpus to evaluate: train, valid or test.",
         choices=("train", "valid", "test"),
         defines_run=False,
+        common=True,
     )
     text_file: str = option(
         "",
         "Text file to evaluate instead of a part of the corpus, or to score, one"
         " sentence a line.",
         defines_run=False,
+        common=True,
     )
     weights: str = option(
         "best",
@@ -281,6 +324,7 @@ class GenerationConfig(_Validated):
         "Text to go on from; empty: the start of a sentence. -: asks for prompts on"
         " a terminal, else one prompt a line from standard input.",
         defines_run=False,
+        common=True,
     )
     num_tokens: int = option(
         100,
@@ -288,6 +332,7 @@ class GenerationConfig(_Validated):
         minimum=1,
         maximum=2**31 - 1,
         defines_run=False,
+        common=True,
     )
     num_samples: int = option(
         1,
@@ -295,6 +340,7 @@ class GenerationConfig(_Validated):
         " drawn with seed + i.",
         minimum=1,
         defines_run=False,
+        common=True,
     )
     temperature: float = option(
         1.0,
@@ -302,6 +348,7 @@ class GenerationConfig(_Validated):
         " the likeliest.",
         minimum=0.0,
         defines_run=False,
+        common=True,
     )
     top_k: int = option(
         0,
@@ -321,7 +368,10 @@ class GenerationConfig(_Validated):
         False, "Whether <unk> may be drawn.", defines_run=False
     )
     text: str = option(
-        "-", "Text to score. -: that of standard input.", defines_run=False
+        "-",
+        "Text to score. -: that of standard input.",
+        defines_run=False,
+        common=True,
     )
     each_line: bool = option(
         False,
@@ -475,6 +525,6 @@ def _walk(config: Config) -> Iterator[tuple[Any, dataclasses.Field]]:
 
 
 def option_groups() -> list[tuple[str, list[dataclasses.Field]]]:
-    """The options by group, in the order of ``--help``: (heading, fields)."""
+    """The options by group, in the order of ``--helpfull``: (heading, fields)."""
     groups = [group.default_factory for group in dataclasses.fields(Config)]
     return [(group.__doc__, list(dataclasses.fields(group))) for group in groups]
