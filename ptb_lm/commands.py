@@ -24,6 +24,7 @@ def run(config: Config) -> int:
         "evaluate": _evaluate,
         "sample": lambda config: sample(config, save_path(config)),
         "score": lambda config: score(config, save_path(config)),
+        "neighbours": _neighbours,
         "export": _export,
         "report": _report,
     }
@@ -136,6 +137,18 @@ def _export(config: Config) -> int:
         f' tf.saved_model.load({str(path)!r}).generate(["..."])\n'
         f"{folder.path / 'model.keras'}: the same for Keras"
     )
+    return 0
+
+
+def _neighbours(config: Config) -> int:
+    """Prints the nearest words of a trained model's embedding."""
+    from ptb_lm.neighbours import neighbours_table
+    from ptb_lm.run_folder import RunFolder
+
+    folder, look = RunFolder(save_path(config)), config.look
+    folder.config()  # where there is no run, says so
+    words, weights = look.words.split(), config.evaluation.weights
+    print(neighbours_table(folder, words, look.num_neighbours, weights), end="")
     return 0
 
 

@@ -98,9 +98,18 @@ class RunConfig(_Validated):
     mode: str = option(
         "train",
         "What to do: train (and evaluate); evaluate a trained run; sample, generate"
-        " text with it; score a text, token by token; export, write its SavedModel;"
-        " report, the results table of the runs in a folder.",
-        choices=("train", "evaluate", "sample", "score", "export", "report"),
+        " text with it; score a text, token by token; neighbours, the nearest words"
+        " of its embedding; export, write its SavedModel; report, the results table"
+        " and the figures of the runs in a folder.",
+        choices=(
+            "train",
+            "evaluate",
+            "sample",
+            "score",
+            "neighbours",
+            "export",
+            "report",
+        ),
         defines_run=False,
         common=True,
     )
@@ -421,6 +430,28 @@ class TensorBoardConfig(_Validated):
 
 
 @dataclasses.dataclass(frozen=True)
+class LookConfig(_Validated):
+    """What --mode=neighbours and --mode=report show."""
+
+    words: str = option(
+        "",
+        "Words, with blanks between them, whose neighbours are listed. Empty: the"
+        " ten most frequent ones.",
+        defines_run=False,
+        common=True,
+    )
+    num_neighbours: int = option(
+        6, "Neighbours listed for each word.", minimum=1, defines_run=False
+    )
+    figures_path: str = option(
+        "",
+        "Folder for the figures of a report. Empty: figures, in the folder of the"
+        " runs.",
+        defines_run=False,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """The complete configuration of one command."""
 
@@ -433,6 +464,7 @@ class Config:
     )
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
     generation: GenerationConfig = dataclasses.field(default_factory=GenerationConfig)
+    look: LookConfig = dataclasses.field(default_factory=LookConfig)
 
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> "Config":

@@ -24,6 +24,7 @@ SIZES_FROM_ONE = [
     "log_every_steps",
     "num_tokens",
     "num_samples",
+    "num_neighbours",
 ]
 SIZES_FROM_ZERO = [
     "max_vocab_size",

@@ -33,7 +33,7 @@ LAYERS = [
     {"model", "tokenization"},
     {"sampling"},
     {"checkpointing", "run_folder", "evaluation", "summaries", "train_step"},
-    {"export", "text_samples"},
+    {"export", "neighbours", "text_samples"},
     {"workbench"},
     {"training", "report"},
     {"generation"},
