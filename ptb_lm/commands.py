@@ -7,11 +7,13 @@ wrong path is answered at once.
 import dataclasses
 import pathlib
 import shlex
+import sys
 from typing import Any
 
 from ptb_lm import files
 from ptb_lm.config import Config
 from ptb_lm.corpus import corpus_name, encode_file, encode_split, load_corpus
+from ptb_lm.errors import UserError
 from ptb_lm.generation import sample, score
 from ptb_lm.progress import Progress
 from ptb_lm.quiet_start import start_tensorflow
@@ -153,9 +155,20 @@ def _neighbours(config: Config) -> int:
 
 
 def _report(config: Config) -> int:
-    """Prints the results table of the runs in a folder."""
-    from ptb_lm.report import results_table
+    """Prints the results table of the runs in a folder, and draws them."""
+    from ptb_lm.report import recorded_runs, results_table
 
     folder = files.expand_home(config.run.save_path or "runs")
-    print(results_table(folder), end="")
+    print(results_table(folder), end="", flush=True)
+    from ptb_lm import figures
+
+    place = folder / "figures"
+    if config.look.figures_path:
+        place = files.expand_home(config.look.figures_path)
+    try:
+        paths = figures.draw_runs(recorded_runs(folder), place)
+    except UserError as error:  # the table is there
+        print(f"run_ptb.py: {error}", file=sys.stderr)
+    else:
+        print(f"Figures: {', '.join(map(str, paths))}", file=sys.stderr)
     return 0

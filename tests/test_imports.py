@@ -36,7 +36,7 @@ LAYERS = [
     {"export", "neighbours", "text_samples"},
     {"workbench"},
     {"training", "report"},
-    {"generation"},
+    {"generation", "figures"},
     {"commands"},
 ]
 WITHOUT_TENSORFLOW = [
