@@ -39,10 +39,9 @@ def test_figures_of_the_readme_are_the_ones_that_are_made(tmp_path):
 
 
 def test_the_same_bytes_each_time(tmp_path):
-    for one, other in zip(
-        draw_all(tmp_path / "a"), draw_all(tmp_path / "b"), strict=True
-    ):
-        assert one.read_bytes() == other.read_bytes()
+    rows = [{"preset": "a", "workload": "b", "tokens_per_second": {"ours": 3.0}}]
+    one, other = (figures.draw_benchmark(rows, tmp_path / name) for name in "ab")
+    assert one.read_bytes() == other.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -84,12 +83,8 @@ def test_a_panel_for_each_corpus_and_a_floor(tmp_path):
 
 
 def test_report_writes_the_figures_where_it_is_told(tmp_path, capsys):
-    assert (
-        run_ptb.main(
-            ["--mode=report", f"--save_path={RUNS}", f"--figures_path={tmp_path}/f"]
-        )
-        == 0
-    )
+    arguments = ["--mode=report", f"--save_path={RUNS}", f"--figures_path={tmp_path}/f"]
+    assert run_ptb.main(arguments) == 0
     output, error = capsys.readouterr()
     assert sorted(p.name for p in (tmp_path / "f").iterdir()) == [
         "learning_curves.svg", "wall_time.svg"
@@ -113,6 +108,4 @@ def test_without_matplotlib_the_table_is_there(tmp_path, capsys, monkeypatch):
 def test_a_file_in_the_way(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="cannot create the folder"):
-        figures.draw_benchmark(
-            json.loads(BENCHMARK.read_text())["rows"], tmp_path / "file" / "speed.svg"
-        )
+        figures.draw_benchmark([], tmp_path / "file" / "speed.svg")
