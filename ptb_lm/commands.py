@@ -82,13 +82,15 @@ def _summary(results: dict[str, Any], path: pathlib.Path) -> str:
             f"The lowest any model can reach on this corpus:"
             f" {results['floor_perplexity']:.2f}"
         )
-    place = shlex.quote(str(path))
+    place, parent = shlex.quote(str(path)), shlex.quote(str(path.parent))
     rows += [
         "",
-        f"Everything is in {path}",
-        f"  tensorboard --logdir={shlex.quote(str(path.parent))}",
-        f"  python run_ptb.py --mode=evaluate --save_path={place} --split=valid",
+        f"Everything is in {path}. To look, write, score, evaluate, compare:",
+        f"  tensorboard --logdir={parent}",
         f"  python run_ptb.py --mode=sample --save_path={place}",
+        f"  python run_ptb.py --mode=score --save_path={place}",
+        f"  python run_ptb.py --mode=evaluate --save_path={place} --split=valid",
+        f"  python run_ptb.py --mode=report --save_path={parent}",
     ]
     return "\n".join(rows)
 

@@ -352,11 +352,14 @@ class Training:
     def _show_progress(self) -> None:
         """Updates the progress line."""
         position, speed = self._position, self._tokens_per_second()
+        facts = f"perplexity {self._train_score().perplexity:.2f}"
+        if speed:
+            facts += f"  {speed:,.0f} tokens/s"
         self._progress.update(
             f"Epoch {position.epoch + 1}/{self._config.training.max_max_epoch}",
             position.window,
             self._num_windows,
-            f"perplexity {self._train_score().perplexity:.2f}  {speed:,.0f} tokens/s",
+            facts,
             speed / self._window_tokens,
         )
 
