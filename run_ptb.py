@@ -16,6 +16,7 @@ from absl import flags
 from ptb_lm.config import Config, format_value, option_groups
 from ptb_lm.errors import UserError
 
+HELP_COLUMN = 24  # where the options' descriptions begin
 HERE = pathlib.Path(__file__).parent
 # In a checkout they are beside this file; when installed, inside the package, for
 # the folder beside this file is then everybody's.
@@ -39,7 +40,8 @@ def define_flags() -> flags.FlagValues:
                 option.name, option.default, rule["help"], flag_values=values
             )
             values[option.name].module = heading
-    flags.DEFINE_bool("help", False, "Show this help.", flag_values=values)
+    for name in ("help", "helpfull"):
+        flags.DEFINE_bool(name, False, "Show the options.", flag_values=values)
     flags.DEFINE_string("flagfile", "", "Read flags from a file.", flag_values=values)
     return values
 
@@ -54,7 +56,7 @@ def preset_file(name: str) -> pathlib.Path:
 
 
 def parse(arguments: Sequence[str]) -> Config | None:
-    """The configuration that the arguments ask for; None where that is help.
+    """The configuration that the arguments ask for; None where help was shown.
 
     Raises:
       UserError: an unknown flag or a value that is not allowed.
@@ -73,20 +75,32 @@ def parse(arguments: Sequence[str]) -> Config | None:
         raise UserError(f"--flagfile: not UTF-8 text: {error}") from error
     if rest:
         raise UserError(f"{rest[0]!r} is not a flag; flags begin with --")
-    if values.help:
+    if values.help or values.helpfull:
+        print_help(complete=values.helpfull)
         return None
     return Config.from_values({name: values[name].value for name in values})
 
 
-def print_help() -> None:
-    """Every option with its default, by group."""
+def print_help(complete: bool) -> None:
+    """The options with their defaults, by group: all, or the most used ones."""
     print(__doc__.rstrip())
-    indent = {"initial_indent": " " * 6, "subsequent_indent": " " * 6}
     for heading, options in option_groups():
-        print(f"\n{heading}")
-        for option in options:
-            print(f"  --{option.name}={format_value(option.default)}")
-            print(textwrap.fill(option.metadata["help"], 79, **indent))
+        shown = [o for o in options if complete or o.metadata["common"]]
+        if shown:
+            print(f"\n{heading}")
+        for option in shown:
+            name = f"  --{option.name}={format_value(option.default)}"
+            help_text = option.metadata["help"]
+            if len(name) >= HELP_COLUMN:
+                print(name)
+                name = ""
+            indent = " " * HELP_COLUMN
+            lines = textwrap.fill(
+                help_text, 79, initial_indent=indent, subsequent_indent=indent
+            )
+            print(name.ljust(HELP_COLUMN) + lines[HELP_COLUMN:])
+    if not complete:
+        print("\nAll options: --helpfull. Options from a file: --flagfile=FILE.")
 
 
 def set_environment() -> None:
@@ -109,7 +123,6 @@ def main(arguments: Sequence[str] = ()) -> int:
     try:
         config = parse(arguments)
         if config is None:
-            print_help()
             return 0
         from ptb_lm import commands
 

@@ -34,6 +34,7 @@ from workers import (
 )
 
 HERE = pathlib.Path(__file__).resolve().parent
+FIGURE = HERE.parent / "results" / "figures" / "speed.svg"
 SIDES = {
     "train": ("ours", "pytorch", "keras", "ceiling"),
     "evaluate": ("ours", "pytorch"),
@@ -209,6 +210,7 @@ def parse_arguments():
     parser.add_argument("--seconds", type=float, default=3.0, help="of one measurement")
     parser.add_argument("--torch_python", default=sys.executable)
     parser.add_argument("--output", default=str(HERE / "results.json"))
+    parser.add_argument("--figure", default=str(FIGURE))
     parser.add_argument("--evaluate", default="medium", help="presets to evaluate")
     parser.add_argument("--sample", default="medium", help="presets to sample from")
     return parser.parse_args()
@@ -227,6 +229,13 @@ def main():
         pathlib.Path(arguments.output).write_text(json.dumps(result, indent=1) + "\n")
         print(table(rows[-1:]), flush=True)
     print(table(rows))
+    from ptb_lm.errors import UserError
+    from ptb_lm.figures import draw_benchmark
+
+    try:
+        print(draw_benchmark(rows, pathlib.Path(arguments.figure)))
+    except UserError as error:  # the figures are in the table too
+        print(error, file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import pathlib
 import shlex
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from ptb_lm import files
 from ptb_lm.config import Config
 from ptb_lm.corpus import corpus_name, encode_file, encode_split, load_corpus
+from ptb_lm.errors import UserError
 from ptb_lm.generation import sample, score
 from ptb_lm.progress import Progress
 from ptb_lm.quiet_start import start_tensorflow
@@ -27,6 +29,7 @@ def run(config: Config) -> int:
         "evaluate": _evaluate,
         "sample": lambda config: sample(config, save_path(config)),
         "score": lambda config: score(config, save_path(config)),
+        "neighbours": _neighbours,
         "export": _export,
         "report": _report,
     }
@@ -97,13 +100,15 @@ def _summary(results: dict[str, Any], path: pathlib.Path) -> str:
             f"The lowest any model can reach on this corpus:"
             f" {results['floor_perplexity']:.2f}"
         )
-    place = shlex.quote(str(path))
+    place, parent = shlex.quote(str(path)), shlex.quote(str(path.parent))
     rows += [
         "",
-        f"Everything is in {path}",
-        f"  tensorboard --logdir={shlex.quote(str(path.parent))}",
-        f"  python run_ptb.py --mode=evaluate --save_path={place} --split=valid",
+        f"Everything is in {path}. To look, write, score, evaluate, compare:",
+        f"  tensorboard --logdir={parent}",
         f"  python run_ptb.py --mode=sample --save_path={place}",
+        f"  python run_ptb.py --mode=score --save_path={place}",
+        f"  python run_ptb.py --mode=evaluate --save_path={place} --split=valid",
+        f"  python run_ptb.py --mode=report --save_path={parent}",
     ]
     return "\n".join(rows)
 
@@ -176,10 +181,33 @@ def _export(config: Config) -> int:
     return 0
 
 
+def _neighbours(config: Config) -> int:
+    """Prints the nearest words of a trained model's embedding."""
+    from ptb_lm.neighbours import neighbours_table
+    from ptb_lm.run_folder import RunFolder
+
+    folder, look = RunFolder(save_path(config)), config.look
+    folder.config()  # where there is no run, says so
+    words, weights = look.words.split(), config.evaluation.weights
+    print(neighbours_table(folder, words, look.num_neighbours, weights), end="")
+    return 0
+
+
 def _report(config: Config) -> int:
-    """Prints the results table of the runs in a folder."""
-    from ptb_lm.report import results_table
+    """Prints the results table of the runs in a folder, and draws them."""
+    from ptb_lm.report import recorded_runs, results_table
 
     folder = files.expand_home(config.run.save_path or "runs")
-    print(results_table(folder), end="")
+    print(results_table(folder), end="", flush=True)
+    from ptb_lm import figures
+
+    place = folder / "figures"
+    if config.look.figures_path:
+        place = files.expand_home(config.look.figures_path)
+    try:
+        paths = figures.draw_runs(recorded_runs(folder), place)
+    except UserError as error:  # the table is there
+        print(f"run_ptb.py: {error}", file=sys.stderr)
+    else:
+        print(f"Figures: {', '.join(map(str, paths))}", file=sys.stderr)
     return 0

@@ -26,6 +26,7 @@ def option(
     maximum: float | None = None,
     choices: tuple[str, ...] | None = None,
     defines_run: bool = True,
+    common: bool = False,
 ) -> Any:
     """Declares one option as a dataclass field.
 
@@ -37,6 +38,7 @@ def option(
       maximum: largest value allowed.
       choices: the only strings allowed.
       defines_run: whether a run resumed with another value would be another run.
+      common: whether ``--help`` shows it; ``--helpfull`` shows all.
 
     Returns:
       A dataclass field that carries these as metadata.
@@ -48,6 +50,7 @@ def option(
         "maximum": maximum,
         "choices": choices,
         "defines_run": defines_run,
+        "common": common,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -95,19 +98,32 @@ class RunConfig(_Validated):
     mode: str = option(
         "train",
         "What to do: train (and evaluate); evaluate a trained run; sample, generate"
-        " text with it; score a text, token by token; export, write its SavedModel;"
-        " report, the results table of the runs in a folder.",
-        choices=("train", "evaluate", "sample", "score", "export", "report"),
+        " text with it; score a text, token by token; neighbours, the nearest words"
+        " of its embedding; export, write its SavedModel; report, the results table"
+        " and the figures of the runs in a folder.",
+        choices=(
+            "train",
+            "evaluate",
+            "sample",
+            "score",
+            "neighbours",
+            "export",
+            "report",
+        ),
         defines_run=False,
+        common=True,
     )
     model: str = option(
-        "small", "Preset: loads flags/NAME.flags; flags typed by you win over it."
+        "small",
+        "Preset: loads flags/NAME.flags; flags typed by you win over it.",
+        common=True,
     )
     save_path: str = option(
         "",
         "Folder of the run. Starting again on the same folder resumes it."
         " Empty: runs/MODEL-CORPUS.",
         defines_run=False,
+        common=True,
     )
     save_every_steps: int = option(
         500,
@@ -141,6 +157,7 @@ class DataConfig(_Validated):
         " {train,valid,test}.txt; one text file, split 90/5/5 by lines; 'ptb', to"
         " download the Penn Treebank once. Empty: the built-in corpus.",
         defines_run=False,
+        common=True,
     )
     token_type: str = option(
         "word",
@@ -148,6 +165,7 @@ class DataConfig(_Validated):
         " char (every character, the line feed included; a folder's"
         " ptb.char.{train,valid,test}.txt, where it has them, are read first).",
         choices=("word", "char"),
+        common=True,
     )
     normalize: str = option(
         "none",
@@ -166,6 +184,7 @@ class DataConfig(_Validated):
         "Tokens kept, the most frequent of the training text; rarer ones become"
         " <unk>. 0: all tokens.",
         minimum=0,
+        common=True,
     )
     ptb_url: str = option(
         PTB_URL,
@@ -189,14 +208,20 @@ class ModelConfig(_Validated):
         "Units of each layer and width of the embedding.",
         minimum=1,
         maximum=2**31 - 1,
+        common=True,
     )
     num_layers: int = option(
-        2, "Number of stacked recurrent layers.", minimum=1, maximum=2**31 - 1
+        2,
+        "Number of stacked recurrent layers.",
+        minimum=1,
+        maximum=2**31 - 1,
+        common=True,
     )
     cell: str = option(
         "lstm",
         "Recurrent cell: lstm, gru (Cho et al. 2014) or rnn (Elman 1990).",
         choices=("lstm", "gru", "rnn"),
+        common=True,
     )
     keep_prob: float = option(
         1.0,
@@ -204,6 +229,7 @@ class ModelConfig(_Validated):
         " of every layer.",
         above=0.0,
         maximum=1.0,
+        common=True,
     )
     init_scale: float = option(
         0.1,
@@ -218,7 +244,9 @@ class ModelConfig(_Validated):
         minimum=0.0,
     )
     tied: bool = option(
-        False, "Use the embedding as the softmax weights (Press and Wolf, 2017)."
+        False,
+        "Use the embedding as the softmax weights (Press and Wolf, 2017).",
+        common=True,
     )
     rnn_mode: str = option(
         "auto",
@@ -239,13 +267,18 @@ class TrainingConfig(_Validated):
     """Batches, loss, optimizer and schedule."""
 
     batch_size: int = option(
-        20, "Streams of text read in parallel.", minimum=1, maximum=2**31 - 1
+        20,
+        "Streams of text read in parallel.",
+        minimum=1,
+        maximum=2**31 - 1,
+        common=True,
     )
     num_steps: int = option(
         20,
         "Time steps of backpropagation through time, in tokens.",
         minimum=1,
         maximum=2**31 - 1,
+        common=True,
     )
     windows: str = option(
         "sequential",
@@ -266,7 +299,12 @@ class TrainingConfig(_Validated):
         "Update rule: sgd, momentum (0.9) or adam.",
         choices=("sgd", "momentum", "adam"),
     )
-    learning_rate: float = option(1.0, "Initial learning rate.", above=0.0)
+    learning_rate: float = option(
+        1.0,
+        "Initial learning rate.",
+        above=0.0,
+        common=True,
+    )
     lr_decay: float = option(
         0.5,
         "Factor on the learning rate for every epoch after max_epoch.",
@@ -276,7 +314,12 @@ class TrainingConfig(_Validated):
     max_epoch: int = option(
         4, "Epochs trained with the initial learning rate.", minimum=0
     )
-    max_max_epoch: int = option(13, "Epochs trained in all.", minimum=1)
+    max_max_epoch: int = option(
+        13,
+        "Epochs trained in all.",
+        minimum=1,
+        common=True,
+    )
     max_grad_norm: float = option(
         5.0, "Gradients are scaled down to this global norm, at most.", above=0.0
     )
@@ -284,6 +327,7 @@ class TrainingConfig(_Validated):
         0,
         "Stop after this many epochs without a better valid perplexity. 0: never.",
         minimum=0,
+        common=True,
     )
     init_from: str = option(
         "", "Run folder whose best weights are the starting point. Empty: none."
@@ -293,6 +337,7 @@ class TrainingConfig(_Validated):
         "Seed of the initial weights, dropout, random windows and generated text.",
         minimum=0,
         maximum=2**31 - 1,
+        common=True,
     )
 
 
@@ -305,12 +350,14 @@ class EvaluationConfig(_Validated):
         "Part of the corpus to evaluate: train, valid or test.",
         choices=("train", "valid", "test"),
         defines_run=False,
+        common=True,
     )
     text_file: str = option(
         "",
         "Text file to evaluate instead of a part of the corpus, or to score, one"
         " sentence a line.",
         defines_run=False,
+        common=True,
     )
     weights: str = option(
         "best",
@@ -343,6 +390,7 @@ class GenerationConfig(_Validated):
         "Text to go on from; empty: the start of a sentence. -: asks for prompts on"
         " a terminal, else one prompt a line from standard input.",
         defines_run=False,
+        common=True,
     )
     num_tokens: int = option(
         100,
@@ -350,6 +398,7 @@ class GenerationConfig(_Validated):
         minimum=1,
         maximum=2**31 - 1,
         defines_run=False,
+        common=True,
     )
     num_samples: int = option(
         1,
@@ -357,6 +406,7 @@ class GenerationConfig(_Validated):
         " drawn with seed + i.",
         minimum=1,
         defines_run=False,
+        common=True,
     )
     temperature: float = option(
         1.0,
@@ -364,6 +414,7 @@ class GenerationConfig(_Validated):
         " the likeliest.",
         minimum=0.0,
         defines_run=False,
+        common=True,
     )
     top_k: int = option(
         0,
@@ -383,7 +434,10 @@ class GenerationConfig(_Validated):
         False, "Whether <unk> may be drawn.", defines_run=False
     )
     text: str = option(
-        "-", "Text to score. -: that of standard input.", defines_run=False
+        "-",
+        "Text to score. -: that of standard input.",
+        defines_run=False,
+        common=True,
     )
     each_line: bool = option(
         False,
@@ -401,6 +455,60 @@ class GenerationConfig(_Validated):
 
 
 @dataclasses.dataclass(frozen=True)
+class TensorBoardConfig(_Validated):
+    """What TensorBoard shows besides the curves."""
+
+    sample_tokens: int = option(
+        30,
+        "Tokens that the model adds to each prompt after every epoch, on the page"
+        " Text. 0: no text.",
+        minimum=0,
+        maximum=2**31 - 1,
+        defines_run=False,
+    )
+    sample_prompts: str = option(
+        "",
+        "The prompts of these texts, with | between them. Empty: the beginnings of"
+        " three valid sentences.",
+        defines_run=False,
+    )
+    histograms_every_steps: int = option(
+        0,
+        "Training steps between histograms of the weights and gradients. 0: none.",
+        minimum=0,
+        defines_run=False,
+    )
+    profile_steps: str = option(
+        "",
+        "FIRST,LAST: training steps, counted from 1, whose profile is recorded for"
+        " the page Profile. Empty: none.",
+        defines_run=False,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class LookConfig(_Validated):
+    """What --mode=neighbours and --mode=report show."""
+
+    words: str = option(
+        "",
+        "Words, with blanks between them, whose neighbours are listed. Empty: the"
+        " ten most frequent ones.",
+        defines_run=False,
+        common=True,
+    )
+    num_neighbours: int = option(
+        6, "Neighbours listed for each word.", minimum=1, defines_run=False
+    )
+    figures_path: str = option(
+        "",
+        "Folder for the figures of a report. Empty: figures, in the folder of the"
+        " runs.",
+        defines_run=False,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """The complete configuration of one command."""
 
@@ -408,8 +516,12 @@ class Config:
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     training: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+    tensorboard: TensorBoardConfig = dataclasses.field(
+        default_factory=TensorBoardConfig
+    )
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
     generation: GenerationConfig = dataclasses.field(default_factory=GenerationConfig)
+    look: LookConfig = dataclasses.field(default_factory=LookConfig)
 
     @classmethod
     def from_values(cls, values: dict[str, Any]) -> "Config":
@@ -502,6 +614,6 @@ def _walk(config: Config) -> Iterator[tuple[Any, dataclasses.Field]]:
 
 
 def option_groups() -> list[tuple[str, list[dataclasses.Field]]]:
-    """The options by group, in the order of ``--help``: (heading, fields)."""
+    """The options by group, in the order of ``--helpfull``: (heading, fields)."""
     groups = [group.default_factory for group in dataclasses.fields(Config)]
     return [(group.__doc__, list(dataclasses.fields(group))) for group in groups]

@@ -1,5 +1,6 @@
 """The results table, made from recorded runs and nothing else."""
 
+import dataclasses
 import pathlib
 import statistics
 from typing import Any
@@ -25,37 +26,56 @@ seed | tokens/s | wall time |
 """
 
 
-def results_table(folder: pathlib.Path) -> str:
-    """Markdown table of the runs in a folder.
+@dataclasses.dataclass(frozen=True)
+class RecordedRun:
+    """What a run folder says of a run: results.json and flags.txt."""
+
+    name: str
+    results: dict[str, Any]
+    config: Config
+
+
+def recorded_runs(folder: pathlib.Path) -> list[RecordedRun]:
+    """The runs in a folder that have measured an epoch, by name.
 
     Args:
       folder: a run folder, or a folder of run folders.
 
     Raises:
-      UserError: there is no recorded run.
+      UserError: there is none, or one cannot be read.
     """
-    paths = sorted(
-        {
-            p.parent
-            for p in [*folder.glob("results.json"), *folder.glob("*/results.json")]
-        }
-    )
-    if not paths:
+    files = [*folder.glob("results.json"), *folder.glob("*/results.json")]
+    if not files:
         raise UserError(f"--save_path={folder}: no recorded run (results.json) there")
-    rows = [_row(path) for path in paths]
+    paths = sorted({file.parent for file in files})
+    runs = [RunFolder(path) for path in paths]
+    return [
+        RecordedRun(run.path.resolve().name, run.read_results(), run.config())
+        for run in runs
+    ]
+
+
+def results_table(folder: pathlib.Path) -> str:
+    """Markdown table of the runs in a folder.
+
+    Raises:
+      UserError: as `recorded_runs`.
+    """
+    runs = recorded_runs(folder)
+    rows = [_row(folder, run) for run in runs]
     machines = sorted({row[1] for row in rows})
     table = _HEADER + "".join(row[0] for row in rows)
     return table + "\nMeasured on: " + "; ".join(machines) + ".\n"
 
 
-def _row(path: pathlib.Path) -> tuple[str, str]:
+def _row(folder: pathlib.Path, run: RecordedRun) -> tuple[str, str]:
     """One run's row, and the machine it ran on."""
-    folder = RunFolder(path)
-    results, config = folder.read_results(), folder.config()
     try:
-        return _format_row(path.name, results, config), _machine(results)
+        return _format_row(run.name, run.results, run.config), _machine(run.results)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{path}/results.json: not a run's results: {error}") from error
+        raise UserError(
+            f"{folder}: {run.name}/results.json: not a run's results: {error}"
+        ) from error
 
 
 def _format_row(name: str, results: dict[str, Any], config: Config) -> str:

@@ -25,7 +25,8 @@ class RunFolder:
     flags.txt        the full configuration, an absl flagfile
     vocabulary.json  tokens in id order
     checkpoints/     last two and best
-    events/          TensorBoard, a folder for each curve
+    train/, valid/   TensorBoard, a folder for each curve, and floor/
+    plugins/         TensorBoard, the embeddings and profiles
     results.json     scores and what they were measured with
     saved_model/     the best weights, for TensorFlow alone
     model.keras      the best weights, for Keras
@@ -34,7 +35,6 @@ class RunFolder:
 
     def __init__(self, path: pathlib.Path):
         self.path = path
-        self.events = path / "events"
         self.checkpoints = CheckpointFolder(path / "checkpoints")
         self._lock = None
 

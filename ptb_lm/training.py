@@ -29,10 +29,11 @@ from ptb_lm.interrupts import Interrupted, Interrupts
 from ptb_lm.metrics import Score
 from ptb_lm.precision import check_dtype
 from ptb_lm.progress import Progress, duration
+from ptb_lm.projector import write_embeddings
 from ptb_lm.run_folder import RunFolder, provenance
-from ptb_lm.summaries import Summaries
 from ptb_lm.train_step import TrainingProgram
 from ptb_lm.vocabulary import Vocabulary
+from ptb_lm.workbench import Workbench, check_options
 
 CALL_SECONDS = 0.5  # a call of the compiled loop lasts about this long
 MAX_STEPS_PER_CALL = 100
@@ -137,6 +138,7 @@ def train_and_evaluate(
     folder = RunFolder(path)
     if config.training.init_from and not folder.holds_run():
         initial_weights(config, corpus.vocabulary)  # or stop with nothing written
+    check_options(config, corpus)
     try:
         folder.open_for_training(config, corpus.vocabulary)
         with Interrupts() as interrupts:
@@ -197,7 +199,7 @@ class Training:
         self._compiled = False
         self._last_norm = 0.0
         self._checkpoint: pathlib.Path | None = None
-        self._summaries: Summaries | None = None
+        self._workbench: Workbench | None = None
         training = config.training
         self._window_tokens = training.batch_size * training.num_steps
         text = corpus.splits["train"], training.batch_size, training.num_steps
@@ -237,16 +239,18 @@ class Training:
     def _train(self) -> None:
         """Trains until the last epoch."""
         position = self._position
-        self._summaries = Summaries(
-            self._folder.events,
+        self._workbench = Workbench(
+            self._config,
+            self._corpus,
+            self._program,
+            self._folder.path,
             position.step,
             position.epochs,
-            self._corpus.floor_perplexity,
         )
         while not self._is_finished():
             self._train_epoch()
             self._finish_epoch()
-        self._summaries.close()
+        self._workbench.close()
 
     def _restore(self) -> None:
         """Takes up the last checkpoint, or the weights of --init_from."""
@@ -298,6 +302,7 @@ class Training:
         self._progress.start()
         while position.window < self._num_windows:
             self._call(batches, rate)
+            self._workbench.after_steps(position.step, position.window)
             if position.step % self._config.run.log_every_steps == 0:
                 self._log_interval(rate)
             if self._is_time_to_save():
@@ -318,6 +323,7 @@ class Training:
             self._num_windows - position.window,
             _steps_to_next(position.step, self._config.run.log_every_steps),
             _steps_to_next(position.step, self._config.run.save_every_steps),
+            self._workbench.steps_to_next(position.step) or MAX_STEPS_PER_CALL,
         )
         begin = time.monotonic()
         nats, norms = self._program.train_steps(
@@ -364,6 +370,13 @@ class Training:
             " --max_grad_norm"
         )
 
+    def _wall_seconds(self) -> float:
+        """Time spent on the run by all its processes up to now."""
+        now = time.monotonic()
+        self._position.wall_seconds += now - self._started
+        self._started = now
+        return self._position.wall_seconds
+
     def _train_score(self) -> Score:
         """Score of this epoch's steps so far, each with the weights it met."""
         position = self._position
@@ -377,11 +390,14 @@ class Training:
     def _show_progress(self) -> None:
         """Updates the progress line."""
         position, speed = self._position, self._tokens_per_second()
+        facts = f"perplexity {self._train_score().perplexity:.2f}"
+        if speed:
+            facts += f"  {speed:,.0f} tokens/s"
         self._progress.update(
             f"Epoch {position.epoch + 1}/{self._config.training.max_max_epoch}",
             position.window,
             self._num_windows,
-            f"perplexity {self._train_score().perplexity:.2f}  {speed:,.0f} tokens/s",
+            facts,
             speed / self._window_tokens,
         )
 
@@ -391,7 +407,7 @@ class Training:
         score = Score(
             position.interval_nats, position.interval_steps * self._window_tokens
         )
-        self._summaries.scalars(
+        self._workbench.scalars(
             "train",
             position.step,
             {
@@ -423,6 +439,7 @@ class Training:
             "train_perplexity": self._train_score().perplexity,
             "valid_perplexity": valid.perplexity,
             "tokens_per_second": self._tokens_per_second(),
+            "wall_seconds": self._wall_seconds(),
         }
         epoch |= self._bits(train=self._train_score(), valid=valid)
         self._check_finite(epoch)
@@ -449,12 +466,14 @@ class Training:
         position = self._position
         epoch = self._measure_epoch()
         position.epochs.append(epoch)
-        self._summaries.epoch(epoch)
+        self._workbench.epoch(epoch)
         best = position.best_epoch() == position.epoch
         position.epoch += 1
         position.window = 0
         position.epoch_nats = 0.0
         position.timed_tokens, position.timed_seconds = 0, 0.0
+        if self._is_finished():
+            self._workbench.end_session(position.epoch)
         self._save(best)
         self._folder.write_results(self._results())
         self._progress.line(
@@ -473,10 +492,8 @@ class Training:
             if not np.isfinite(array).all():
                 step = self._position.step
                 raise self._not_finite(name, step, self._last_norm)
-        now = time.monotonic()
-        self._position.wall_seconds += now - self._started
-        self._started = now
-        self._summaries.flush()
+        self._wall_seconds()
+        self._workbench.flush()
         metadata = {
             "position": dataclasses.asdict(self._position),
             "corpus": self._corpus_digest,
@@ -523,6 +540,12 @@ class Training:
         if results["best_epoch"] != len(results["epochs"]):
             assign(self._program.weights, self._folder.weights("best"))
             results["best_weights"] = self._score_splits()
+        write_embeddings(
+            self._folder.path,
+            self._folder.weights("best")["embedding"],
+            self._corpus.vocabulary,
+            self._corpus.splits["train"],
+        )
         export_run(self._folder, "best", results)
         self._folder.write_results(results)
         return results

@@ -26,6 +26,7 @@ SIZES_FROM_ONE = [
     "keep_checkpoints",
     "num_tokens",
     "num_samples",
+    "num_neighbours",
 ]
 SIZES_FROM_ZERO = [
     "max_vocab_size",
@@ -33,6 +34,8 @@ SIZES_FROM_ZERO = [
     "max_epoch",
     "early_stopping",
     "save_every_steps",
+    "sample_tokens",
+    "histograms_every_steps",
     "seed",
     "top_k",
 ]
@@ -392,6 +395,25 @@ def test_every_numeric_option_has_a_lowest_value():
             if isinstance(option.default, int):
                 sizes.add(option.name)
     assert sizes == {*SIZES_FROM_ONE, *SIZES_FROM_ZERO}
+
+
+@pytest.mark.parametrize(
+    "steps", ["7", "7,", "0,5", "9,8", "a,b", "1,2,3", "²,³", "9" * 5000]
+)
+def test_profile_steps(fails, corpus, tmp_path, steps):
+    flags = ["--model=test", f"--data_path={corpus}", f"--save_path={tmp_path}/r"]
+    line = fails(f"--profile_steps={steps}", *flags)
+    assert line.startswith(f"--profile_steps={steps}: must be FIRST,LAST")
+
+
+def test_sample_prompts(fails, tmp_path):
+    corpus = write_corpus(tmp_path / "corpus", **dict.fromkeys(SPLITS, "a b\n" * 500))
+    line = fails(
+        "--sample_prompts=a b|a zebra",
+        f"--data_path={corpus}",
+        f"--save_path={corpus}/r",
+    )
+    assert line == "--sample_prompts: not in the corpus: 'zebra'"
 
 
 # --- The real program ---------------------------------------------------------

@@ -56,7 +56,7 @@ def test_ci_calls_the_test_command_of_the_readme():
 
 def test_every_flag_in_the_documents_exists():
     names = {field.name for _, fields in option_groups() for field in fields}
-    names |= {"help", "flagfile", "logdir", "rounds", "presets"}
+    names |= {"help", "helpfull", "flagfile", "logdir", "rounds", "presets"}
     names |= {"torch_python", "seconds", "output"}  # of the benchmark
     names |= {"out"}  # of the example with MNIST
     for text in (README, BUILD):

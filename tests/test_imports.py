@@ -16,7 +16,7 @@ PACKAGE = ROOT / "ptb_lm"
 LAYERS = [
     {"errors", "quiet_start"},
     {"config", "metrics", "files"},
-    {"vocabulary", "grammar", "download", "memory"},
+    {"hparams", "vocabulary", "grammar", "download", "memory"},
     {"text_source"},
     {"corpus"},
     {
@@ -30,13 +30,16 @@ LAYERS = [
         "recurrence",
         "fused_layer",
         "gru",
+        "profiling",
+        "projector",
     },
     {"model", "tokenization"},
     {"sampling"},
     {"checkpointing", "run_folder", "evaluation", "summaries", "train_step"},
-    {"export"},
+    {"export", "neighbours", "text_samples"},
+    {"workbench"},
     {"training", "report"},
-    {"generation"},
+    {"generation", "figures"},
     {"commands"},
 ]
 WITHOUT_TENSORFLOW = [
@@ -192,7 +195,7 @@ def test_import_in_a_notebook():
     "arguments, status",
     [
         (["--help"], 0),
-        (["--model=large", "--help"], 0),
+        (["--model=large", "--helpfull"], 0),
         (["--no_such_flag"], 2),
         (["--data_path=/nowhere/at/all"], 2),
     ],
@@ -214,21 +217,25 @@ def test_quick_answers_do_not_import_tensorflow(arguments, status):
     assert not {"tensorflow", "keras"} & set(loaded)
 
 
-def test_help_lists_every_option_with_its_default():
+@pytest.mark.parametrize("flag", ["--help", "--helpfull"])
+def test_help(flag):
+    """By group, with defaults, in 80 columns; --help the options most used."""
     from ptb_lm.config import format_value, option_groups
 
     done = subprocess.run(
-        [sys.executable, "run_ptb.py", "--help"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
+        [sys.executable, "run_ptb.py", flag], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0
     assert done.stderr == ""
     lines = done.stdout.splitlines()
     assert max(map(len, lines)) <= 80
+    assert flag == "--helpfull" or len(lines) <= 100
     text = " ".join(done.stdout.split())
-    for _, options in option_groups():
+    for heading, options in option_groups():
+        expected = [o for o in options if flag == "--helpfull" or o.metadata["common"]]
+        assert (heading in lines) == bool(expected)
         for option in options:
-            assert f"  --{option.name}={format_value(option.default)}" in lines
-            assert " ".join(option.metadata["help"].split()) in text
+            shown = f"--{option.name}={format_value(option.default)}"
+            entry = f"{shown} {' '.join(option.metadata['help'].split())}"
+            assert (entry in text) == (option in expected), option.name
+    assert ("--helpfull" in text) == (flag == "--help")

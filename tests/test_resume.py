@@ -32,9 +32,16 @@ ROOT = pathlib.Path(__file__).parent.parent
 SAVE_EVERY = 7
 # What differs from run to run: times, and how often it was resumed.
 NOT_REPEATED = ("timed_tokens", "timed_seconds", "wall_seconds", "resumed")
+EPOCH_TIMES = ("tokens_per_second", "wall_seconds")
 
 SETTINGS = {
-    "sgd": ["--num_layers=2", "--keep_prob=0.7"],  # as small, with dropout
+    # As small, with dropout.
+    "sgd": [
+        "--num_layers=2",
+        "--keep_prob=0.7",
+        "--sample_tokens=5",
+        "--histograms_every_steps=10",
+    ],
     "adam": ["--optimizer=adam", "--learning_rate=0.01", "--keep_prob=0.8"],
     "gru": ["--cell=gru", "--windows=random", "--keep_prob=0.8"],
     "characters": ["--token_type=char", "--num_steps=7", "--keep_prob=0.8"],
@@ -67,6 +74,7 @@ def arguments(corpus, save_path, *more):
         "--max_max_epoch=2",
         f"--save_every_steps={SAVE_EVERY}",
         "--log_every_steps=3",
+        "--sample_tokens=0",  # to trace them takes longer than all else together
         *more,
     ]
 
@@ -214,7 +222,7 @@ def last_step(run):
 def repeatable(results):
     """results.json without what differs from run to run."""
     epochs = [
-        {n: v for n, v in epoch.items() if n != "tokens_per_second"}
+        {n: v for n, v in epoch.items() if n not in EPOCH_TIMES}
         for epoch in results["epochs"]
     ]
     names = ("finished", "best_epoch", "last_weights", "best_weights", "parameters")
@@ -233,7 +241,8 @@ def assert_same_state(run, expected, kind):
         for name in NOT_REPEATED:
             del position[name]
         for epoch in position["epochs"]:
-            del epoch["tokens_per_second"]
+            for name in EPOCH_TIMES:
+                del epoch[name]
     assert ours.metadata == theirs.metadata
 
 
@@ -246,7 +255,7 @@ def assert_same_run(run, expected):
         for path in (run, expected)
     )
     assert ours == theirs
-    ours, theirs = (read_points(path / "events") for path in (run, expected))
+    ours, theirs = (read_points(path) for path in (run, expected))
     speed = "train", "step/tokens_per_second"
     steps = [[step for step, _ in points.pop(speed)] for points in (ours, theirs)]
     assert steps[0] == steps[1]
@@ -546,8 +555,13 @@ def test_a_full_disk(server, corpus, tmp_path):
 
 def test_event_files_are_there(reference):
     """What `assert_same_run` compares is not nothing."""
-    points = read_points(reference("sgd") / "events")
-    assert len(event_files(reference("sgd") / "events")) == 2
+    run = reference("sgd")
+    points = read_points(run)
+    assert len(event_files(run)) == 3
+    assert [step for step, _ in points[run.name, "epoch/samples"]] == [1, 2]
+    assert [step for step, *_ in points["train", "gradients/embedding"]] == [
+        *range(10, last_step(run), 10)
+    ]
     steps = [step for step, _ in points["train", "step/gradient_norm"]]
     assert steps == list(range(3, last_step(reference("sgd")) + 1, 3))
     assert [step for step, _ in points["valid", "epoch/perplexity"]] == [1, 2]

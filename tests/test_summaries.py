@@ -2,6 +2,7 @@
 
 import pathlib
 
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -15,15 +16,18 @@ def event_files(folder):
 
 
 def read_points(folder):
-    """All points below a folder: (curve, tag) -> [(step, value)], sorted."""
+    """All points below a folder: (curve, tag) -> [(step, value)], sorted.
+
+    What is said of HParams is in a record's metadata, and so has a step only.
+    """
     points = {}
     for path in event_files(folder):
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
             event = tf.compat.v1.Event.FromString(record)
             for value in event.summary.value:
                 key = path.parent.name, value.tag
-                number = float(tf.make_ndarray(value.tensor))
-                points.setdefault(key, []).append((event.step, number))
+                content = tf.make_ndarray(value.tensor).ravel().tolist()
+                points.setdefault(key, []).append((event.step, *content))
     return {key: sorted(values) for key, values in points.items()}
 
 
@@ -47,8 +51,10 @@ def write(folder, steps, epochs, done=(), at_step=0, floor=None):
 
 
 def test_curves_and_tags(tmp_path):
-    write(tmp_path, [3, 6], [epoch(1, 6)], floor=1.5)
+    write(tmp_path / "run", [3, 6], [epoch(1, 6)], floor=1.5)
     assert read_points(tmp_path) == {
+        ("run", "_hparams_/experiment"): [(0,)],
+        ("run", "_hparams_/session_start_info"): [(0,)],
         ("train", "step/perplexity"): [(3, 3.0), (6, 6.0)],
         ("train", "epoch/perplexity"): [(1, 10.0)],
         ("valid", "epoch/perplexity"): [(1, 20.0)],
@@ -67,6 +73,25 @@ def test_points_after_the_checkpoint_are_dropped(tmp_path):
     assert [s for s, _ in points["valid", "step/perplexity"]] == [4, 8]
     for curve in ("train", "valid", "floor"):
         assert [s for s, _ in points[curve, "epoch/perplexity"]] == [1, 2]
+
+
+def test_texts_histograms_and_sessions_once(tmp_path):
+    """Written by a process that is killed in epoch 2, and by one that goes on."""
+    run = tmp_path / "run"
+    for done in ([], [epoch(1, 4)]):
+        summaries = Summaries(run, 6 if done else 0, done)
+        for number in (2,) if done else (1, 2):
+            summaries.histograms(4 * number, {"weights/embedding": np.ones(5)})
+            summaries.text(number, "epoch/samples", f"epoch {number}")
+        summaries.end_session(2)
+        summaries.close()
+    points = read_points(run)
+    assert [point[0] for point in points["train", "weights/embedding"]] == [4, 8]
+    texts = [(1, b"epoch 1"), (2, b"epoch 2")]
+    assert points["run", "epoch/samples"] == texts
+    for name, at in (("experiment", 0), ("start_info", 0), ("end_info", 2)):
+        (tag,) = (tag for _, tag in points if tag.endswith(name))
+        assert points["run", tag] == [(at,)]
 
 
 def test_an_epoch_that_is_evaluated_again(tmp_path):

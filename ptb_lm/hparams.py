@@ -1,0 +1,63 @@
+"""What TensorBoard's HParams table knows of a run.
+
+A session is a run: its folder holds the records made here, and the metrics are
+curves of the folders in it, as `tensorboard.plugins.hparams.summary` says.
+"""
+
+import time
+
+from tensorboard.plugins.hparams import api as hp
+from tensorboard.plugins.hparams import api_pb2, metadata, summary
+
+from ptb_lm.config import Config
+
+Value = bool | int | float | str
+
+START_TAG = metadata.SESSION_START_INFO_TAG
+TAG_PREFIX = "_hparams_/"
+METRICS = [
+    hp.Metric("epoch/perplexity", group="valid", display_name="valid perplexity"),
+    hp.Metric("epoch/perplexity", group="train", display_name="train perplexity"),
+    hp.Metric("step/tokens_per_second", group="train", display_name="tokens/s"),
+]
+# Columns that the table begins with; of the others, those of "A" come first.
+FIRST = {"corpus", "model", "hidden_size", "keep_prob", "tied"}
+TYPES = {
+    bool: api_pb2.DATA_TYPE_BOOL,
+    int: api_pb2.DATA_TYPE_FLOAT64,
+    float: api_pb2.DATA_TYPE_FLOAT64,
+    str: api_pb2.DATA_TYPE_STRING,
+}
+
+
+def columns(config: Config, corpus_name: str) -> dict[str, Value]:
+    """The options that make a run what it is, and its corpus: name -> value."""
+    return {"corpus": corpus_name, **config.run_values()}
+
+
+def opening_records(values: dict[str, Value], name: str) -> list[bytes]:
+    """Summaries that declare the table and begin a session.
+
+    Args:
+      values: column -> this run's value.
+      name: of the run. The time is added to it, for TensorBoard shows two
+        sessions of one name as one row.
+    """
+    started = time.time()
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(started))
+    # Without a domain, for TensorBoard takes the first run's word for all runs.
+    infos = [
+        api_pb2.HParamInfo(
+            name=column, type=TYPES[type(value)], differs=column in FIRST
+        )
+        for column, value in values.items()
+    ]
+    metrics = [metric.as_proto() for metric in METRICS]
+    table = summary.experiment_pb(infos, metrics)
+    session = hp.hparams_pb(values, f"{name} {at}", started)
+    return [table.SerializeToString(), session.SerializeToString()]
+
+
+def closing_record() -> bytes:
+    """Summary that ends a session."""
+    return summary.session_end_pb(api_pb2.STATUS_SUCCESS).SerializeToString()

@@ -1,0 +1,105 @@
+"""What a run shows in TensorBoard besides its scalars, and when."""
+
+import pathlib
+from typing import Any
+
+import tensorflow as tf
+
+from ptb_lm import hparams
+from ptb_lm.config import Config
+from ptb_lm.corpus import Corpus
+from ptb_lm.input_pipeline import iterate_windows
+from ptb_lm.profiling import Profile
+from ptb_lm.summaries import Summaries
+from ptb_lm.text_samples import TextSamples, prompts
+from ptb_lm.train_step import TrainingProgram
+
+
+def check_options(config: Config, corpus: Corpus) -> None:
+    """Raises UserError where an option of TensorBoard's cannot be carried out."""
+    prompts(config, corpus)
+    Profile(config.tensorboard.profile_steps, pathlib.Path())
+
+
+class Workbench(Summaries):
+    """Everything that one process writes for TensorBoard while it trains."""
+
+    def __init__(
+        self,
+        config: Config,
+        corpus: Corpus,
+        program: TrainingProgram,
+        folder: pathlib.Path,
+        step: int,
+        epochs: list[dict[str, Any]],
+    ):
+        """Opens the event files.
+
+        Args:
+          config: the run's.
+          corpus: what is trained on.
+          program: what is trained.
+          folder: of the run.
+          step: as `Summaries` takes it.
+          epochs: likewise.
+        """
+        columns = hparams.columns(config, corpus.name)
+        super().__init__(folder, step, epochs, corpus.floor_perplexity, columns)
+        self._config, self._corpus, self._program = config, corpus, program
+        self._every = config.tensorboard.histograms_every_steps
+        self._profile = Profile(config.tensorboard.profile_steps, folder)
+        self._profile.at(step)
+        self._samples = None
+        if config.tensorboard.sample_tokens:
+            self._samples = TextSamples(program.model, corpus, config)
+
+    def epoch(self, epoch: dict[str, Any]) -> None:
+        """Writes an epoch's perplexities, and what the model writes by now."""
+        super().epoch(epoch)
+        if self._samples:
+            self.text(epoch["epoch"], "epoch/samples", self._samples.markdown())
+
+    def close(self) -> None:
+        """Closes the files."""
+        self._profile.stop()
+        super().close()
+
+    def steps_to_next(self, step: int) -> int | None:
+        """Steps until there is something to do between steps; None: never."""
+        bounds = self._profile.steps_to_next(step)
+        if self._every:
+            bounds.append(self._every - step % self._every)
+        return min(bounds, default=None)
+
+    def after_steps(self, step: int, window: int) -> None:
+        """Does what is due after so many steps, before the window that is next."""
+        self._profile.at(step)
+        if self._every and step % self._every == 0:
+            self._write_histograms(step, window)
+
+    def _write_histograms(self, step: int, window: int) -> None:
+        """Writes the distributions of the weights and of the next gradients."""
+        training = self._config.training
+        batches = iterate_windows(
+            self._corpus.splits["train"],
+            training.batch_size,
+            training.num_steps,
+            window,
+        )
+        values = {f"weights/{n}": v for n, v in self._program.weights.items()}
+        for inputs, targets in batches:
+            gradients = self._gradients(
+                tf.constant(inputs), tf.constant(targets), tf.constant(step, tf.int64)
+            )
+            values |= {f"gradients/{name}": g for name, g in gradients.items()}
+            break
+        self.histograms(step, values)
+
+    @tf.function(reduce_retracing=True)
+    def _gradients(self, inputs, targets, step):
+        """Gradients by variable; of the embedding, the rows of words read."""
+        _, _, gradients = self._program.gradients(inputs, targets, step)
+        return {
+            name: g.values if isinstance(g, tf.IndexedSlices) else g
+            for name, g in gradients.items()
+        }
