@@ -75,7 +75,7 @@ def test_this_machine_tells():
 def test_a_model_that_cannot_fit(tmp_path, capsys, monkeypatch, option):
     """One line, and no run folder."""
     if option == "--num_steps=1":
-        monkeypatch.setattr(memory, "available_bytes", lambda: 10**5)
+        monkeypatch.setattr(memory, "available_bytes", lambda: 10**6)
     command = ["--model=test", f"--save_path={tmp_path}/run", option]
     assert run_ptb.main(command) == 2
     (line,) = capsys.readouterr().err.splitlines()
