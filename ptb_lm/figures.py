@@ -45,7 +45,7 @@ def draw_runs(runs: list[RecordedRun], folder: pathlib.Path) -> list[pathlib.Pat
     """Draws the learning curves, against epochs and against time.
 
     Args:
-      runs: what to draw; runs on one corpus share a panel.
+      runs: what to draw; runs on the words or characters of one corpus share a panel.
       folder: where the figures go; made if it is missing.
 
     Returns:
@@ -56,7 +56,9 @@ def draw_runs(runs: list[RecordedRun], folder: pathlib.Path) -> list[pathlib.Pat
     """
     data = {}
     for run in runs:
-        panel = data.setdefault(run.results["corpus"], {"runs": {}, "lines": {}})
+        tokens = {"word": "words", "char": "characters"}[run.config.data.token_type]
+        title = f"{run.results['corpus']}, {tokens}"
+        panel = data.setdefault(title, {"runs": {}, "lines": {}})
         epochs = run.results["epochs"]
         panel["runs"][run.name] = {
             "epoch": [epoch["epoch"] for epoch in epochs],
@@ -98,7 +100,7 @@ def _panels(figure: Any, data: dict[str, Any], axis: str) -> None:
     """Perplexity against epochs or hours, a panel for each corpus."""
     figure.set_size_inches(7.5, 4.2 * len(data))
     panels = figure.subplots(len(data), squeeze=False)[:, 0]
-    for axes, (corpus, panel) in zip(panels, data.items(), strict=True):
+    for axes, (title, panel) in zip(panels, data.items(), strict=True):
         for index, (name, run) in enumerate(panel["runs"].items()):
             colour = COLOURS[index % len(COLOURS)]
             marker = MARKERS[index % len(MARKERS)]
@@ -118,7 +120,7 @@ def _panels(figure: Any, data: dict[str, Any], axis: str) -> None:
                 fontsize=8,
             )
         dashes = " (solid) and train (dashed)" if axis == "epoch" else ""
-        axes.set_title(f"{corpus}: valid{dashes} perplexity", loc="left")
+        axes.set_title(f"{title}: valid{dashes} perplexity", loc="left")
         axes.set_xlabel("epoch" if axis == "epoch" else "hours of wall time")
         _logarithmic(axes)
         axes.legend(frameon=False)

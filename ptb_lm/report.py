@@ -21,8 +21,8 @@ PUBLISHED = {
 
 _HEADER = """\
 | run | parameters | epochs | train | valid | test | published valid / test | \
-seed | tokens/s | wall time |
-|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|
+bits a character, valid / test | seed | tokens/s | wall time |
+|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|
 """
 
 
@@ -84,6 +84,7 @@ def _format_row(name: str, results: dict[str, Any], config: Config) -> str:
     speed = statistics.median(epoch["tokens_per_second"] for epoch in epochs)
     last = results.get("last_weights", {})
     published = PUBLISHED.get((results["corpus"], results["parameters"]))
+    bits = [last.get(f"{split}_bits_per_character") for split in ("valid", "test")]
     cells = [
         name,
         f"{results['parameters']:,}",
@@ -92,6 +93,7 @@ def _format_row(name: str, results: dict[str, Any], config: Config) -> str:
         f"{epochs[-1]['valid_perplexity']:.2f}",
         f"{last['test_perplexity']:.2f}" if last else "",
         f"{published[1]} / {published[2]}" if published else "",
+        " / ".join(f"{value:.3f}" for value in bits if value is not None),
         str(results["seed"]),
         f"{speed:,.0f}",
         duration(results["wall_seconds"]),
