@@ -91,7 +91,7 @@ def shell(tmp_path_factory):
         path.write_text(path.read_text() + PRESET)
     write_stand_in(project / "data" / "ptb")
     for name in ("anna.txt", "tinyshakespeare.txt", "timemachine.txt"):
-        (project / name).write_text(DOCUMENTS["README.md"])
+        (project / name).write_text(3 * DOCUMENTS["README.md"])
     (project / "my.txt").write_text("the company said\n")
     (project / "sentences.txt").write_text("the company said\nin new york\n")
     bin_folder = pathlib.Path(sys.executable).parent
