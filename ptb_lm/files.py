@@ -5,6 +5,7 @@ import ctypes
 import json
 import os
 import pathlib
+import re
 import tempfile
 from collections.abc import Callable
 from typing import Any, BinaryIO
@@ -148,6 +149,17 @@ def decode_text(data: bytes, name: str, first_line: int = 1) -> str:
             f"{name}, line {line}: not UTF-8 text (byte 0x{data[error.start]:02x});"
             " convert it to UTF-8"
         ) from error
+
+
+def reason(error: Exception) -> str:
+    """Why a file could not be used, in one line.
+
+    Python's own errors have it by itself; TensorFlow's name the graph's node and
+    the operation beside it.
+    """
+    text = getattr(error, "strerror", None) or str(error)
+    text = re.sub(r"\{\{.*?\}\}|\[Op:\w*\].*", "", text.partition("\n")[0])
+    return " ".join(text.split()) or type(error).__name__
 
 
 def expand_home(path: str) -> pathlib.Path:

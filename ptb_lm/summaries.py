@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
+from ptb_lm import files
 from ptb_lm.errors import UserError
 
 _PENDING = "pending"  # not a name that TensorBoard takes for events
@@ -23,7 +24,7 @@ def _user_errors(path: pathlib.Path) -> Iterator[None]:
     try:
         yield
     except (OSError, tf.errors.OpError) as error:
-        reason = str(error).splitlines()[0]
+        reason = files.reason(error)
         raise UserError(f"{path}: cannot read or write events: {reason}") from error
 
 
