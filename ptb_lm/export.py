@@ -524,8 +524,7 @@ def export_run(
             keras_file.replace(folder.path / "model.keras")
             files.sync_folder(folder.path)
     except (OSError, tf.errors.OpError) as error:
-        reason = getattr(error, "strerror", None) or getattr(error, "message", error)
-        raise UserError(f"{path}: cannot write: {reason}") from error
+        raise UserError(f"{path}: cannot write: {files.reason(error)}") from error
     return path
 
 

@@ -5,6 +5,7 @@ import ctypes
 import json
 import os
 import pathlib
+import re
 import tempfile
 from collections.abc import Callable
 from typing import Any, BinaryIO
@@ -152,6 +153,17 @@ def decode_text(data: bytes, name: str, first_line: int = 1) -> str:
         line = first_line + text.count("\n", 0, text.index("\0"))
         raise UserError(f"{name}, line {line}: a zero byte: not a text file")
     return text
+
+
+def reason(error: Exception) -> str:
+    """Why a file could not be used, in one line.
+
+    Python's own errors have it by itself; TensorFlow's name the graph's node and
+    the operation beside it.
+    """
+    text = getattr(error, "strerror", None) or str(error)
+    text = re.sub(r"\{\{.*?\}\}|\[Op:\w*\].*", "", text.partition("\n")[0])
+    return " ".join(text.split()) or type(error).__name__
 
 
 def expand_home(path: str) -> pathlib.Path:

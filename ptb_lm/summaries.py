@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 import tensorflow as tf
 
-from ptb_lm import hparams
+from ptb_lm import files, hparams
 from ptb_lm.errors import UserError
 
 RUN = "."  # the folder of what is neither train's nor valid's
@@ -30,7 +30,7 @@ def _user_errors(path: pathlib.Path) -> Iterator[None]:
     try:
         yield
     except (OSError, tf.errors.OpError) as error:
-        reason = str(error).splitlines()[0]
+        reason = files.reason(error)
         raise UserError(f"{path}: cannot read or write events: {reason}") from error
 
 

@@ -144,8 +144,7 @@ def train_and_evaluate(
         with Interrupts() as interrupts:
             return Training(config, corpus, folder, progress, interrupts).run()
     except tf.errors.ResourceExhaustedError as error:
-        reason = error.message.partition("\n")[0]
-        raise UserError(f"out of memory: {reason}") from error
+        raise UserError(f"out of memory: {files.reason(error)}") from error
     finally:
         progress.clear()
         folder.close()

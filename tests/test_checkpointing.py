@@ -370,6 +370,19 @@ class TestFiles:
         assert not files._exchange(tmp_path / "a", tmp_path / "absent")
         assert (tmp_path / "a").read_text() == "b"
 
+    def test_reasons_are_one_short_line(self):
+        node = "{{function_node __wrapped__SaveV2_device_/job:localhost}} "
+        for error, expected in (
+            (OSError(28, "No space left on device", "/a"), "No space left on device"),
+            (ValueError("one\ntwo"), "one"),
+            (ValueError(), "ValueError"),
+            (
+                tf.errors.UnknownError(None, None, node + "/a; Too large [Op:SaveV2]"),
+                "/a; Too large",
+            ),
+        ):
+            assert files.reason(error) == expected
+
     def test_absent_folder(self, tmp_path):
         with pytest.raises(UserError, match="No such file or directory"):
             files.write_text(tmp_path / "absent" / "file", "text")
