@@ -98,15 +98,18 @@ def draw_benchmark(rows: list[dict[str, Any]], path: pathlib.Path) -> pathlib.Pa
 
 def _panels(figure: Any, data: dict[str, Any], axis: str) -> None:
     """Perplexity against epochs or hours, a panel for each corpus."""
-    figure.set_size_inches(7.5, 4.2 * len(data))
-    panels = figure.subplots(len(data), squeeze=False)[:, 0]
-    for axes, (title, panel) in zip(panels, data.items(), strict=True):
+    columns = min(len(data), 2)
+    rows = -(-len(data) // columns)
+    figure.set_size_inches(7.5 if columns == 1 else 11, 4.2 * rows)
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in panels[len(data) :]:
+        axes.remove()
+    for axes, (title, panel) in zip(panels, data.items(), strict=False):
         for index, (name, run) in enumerate(panel["runs"].items()):
             colour = COLOURS[index % len(COLOURS)]
             marker = MARKERS[index % len(MARKERS)]
-            axes.plot(
-                run[axis], run["valid"], color=colour, marker=marker, ms=4, label=name
-            )
+            style = {"marker": marker, "ms": 4, "markevery": len(run[axis]) // 40 + 1}
+            axes.plot(run[axis], run["valid"], color=colour, label=name, **style)
             if axis == "epoch":
                 axes.plot(run[axis], run["train"], color=colour, ls="--", lw=1)
         for index, (name, value) in enumerate(panel["lines"].items()):

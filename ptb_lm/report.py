@@ -30,9 +30,14 @@ bits a character, valid / test | seed | tokens/s | wall time |
 class RecordedRun:
     """What a run folder says of a run: results.json and flags.txt."""
 
-    name: str
+    path: pathlib.Path
     results: dict[str, Any]
     config: Config
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return self.path.resolve().name
 
 
 def recorded_runs(folder: pathlib.Path) -> list[RecordedRun]:
@@ -49,10 +54,7 @@ def recorded_runs(folder: pathlib.Path) -> list[RecordedRun]:
         raise UserError(f"--save_path={folder}: no recorded run (results.json) there")
     paths = sorted({file.parent for file in files})
     runs = [RunFolder(path) for path in paths]
-    return [
-        RecordedRun(run.path.resolve().name, run.read_results(), run.config())
-        for run in runs
-    ]
+    return [RecordedRun(run.path, run.read_results(), run.config()) for run in runs]
 
 
 def results_table(folder: pathlib.Path) -> str:
@@ -62,19 +64,19 @@ def results_table(folder: pathlib.Path) -> str:
       UserError: as `recorded_runs`.
     """
     runs = recorded_runs(folder)
-    rows = [_row(folder, run) for run in runs]
+    rows = [_row(run) for run in runs]
     machines = sorted({row[1] for row in rows})
     table = _HEADER + "".join(row[0] for row in rows)
     return table + "\nMeasured on: " + "; ".join(machines) + ".\n"
 
 
-def _row(folder: pathlib.Path, run: RecordedRun) -> tuple[str, str]:
+def _row(run: RecordedRun) -> tuple[str, str]:
     """One run's row, and the machine it ran on."""
     try:
         return _format_row(run.name, run.results, run.config), _machine(run.results)
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
-            f"{folder}: {run.name}/results.json: not a run's results: {error}"
+            f"{run.path}/results.json: not a run's results: {error}"
         ) from error
 
 

@@ -59,6 +59,7 @@ def test_every_flag_in_the_documents_exists():
     names |= {"help", "helpfull", "flagfile", "logdir", "rounds", "presets"}
     names |= {"torch_python", "seconds", "output"}  # of the benchmark
     names |= {"out"}  # of the example with MNIST
+    names |= {"bind_all"}  # of TensorBoard
     for text in (README, BUILD):
         commands = re.sub(r"(?m)^.*\b(saved_model_cli|pip|ruff|git)\b.*$", "", text)
         for name in re.findall(r"--([a-z_]+)", commands):

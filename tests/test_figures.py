@@ -57,14 +57,13 @@ def test_curves_are_the_recorded_scores(tmp_path, monkeypatch, axis, key, unit):
     name = {"epoch": "learning_curves.svg", "hours": "wall_time.svg"}[axis]
     figure = Figure()
     drawn[name](figure)
-    (axes,) = figure.axes  # one corpus
-    curves = {line.get_label(): line for line in axes.lines}
+    curves = {line.get_label(): line for axes in figure.axes for line in axes.lines}
     for run in runs:
         epochs = run.results["epochs"]
         x, y = curves[run.name].get_data()
         assert x.tolist() == pytest.approx([epoch[key] / unit for epoch in epochs])
         assert y.tolist() == [epoch["valid_perplexity"] for epoch in epochs]
-    texts = [text.get_text() for text in axes.texts]
+    texts = [text.get_text() for axes in figure.axes for text in axes.texts]
     assert "published, small: 121.39" in texts and "published, medium: 86.16" in texts
 
 

@@ -16,7 +16,7 @@ def event_files(folder):
 
 
 def read_points(folder):
-    """All points below a folder: (curve, tag) -> [(step, value)], sorted.
+    """All points in a folder: (its part, tag) -> [(step, value)], sorted.
 
     What is said of HParams is in a record's metadata, and so has a step only.
     """
@@ -25,7 +25,7 @@ def read_points(folder):
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
             event = tf.compat.v1.Event.FromString(record)
             for value in event.summary.value:
-                key = path.parent.name, value.tag
+                key = str(path.parent.relative_to(folder)), value.tag
                 content = tf.make_ndarray(value.tensor).ravel().tolist()
                 points.setdefault(key, []).append((event.step, *content))
     return {key: sorted(values) for key, values in points.items()}
