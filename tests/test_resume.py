@@ -559,7 +559,7 @@ def test_event_files_are_there(reference):
     run = reference("sgd")
     points = read_points(run)
     assert len(event_files(run)) == 3
-    assert [step for step, _ in points[run.name, "epoch/samples"]] == [1, 2]
+    assert [step for step, _ in points[".", "epoch/samples"]] == [1, 2]
     assert [step for step, *_ in points["train", "gradients/embedding"]] == [
         *range(10, last_step(run), 10)
     ]

@@ -52,9 +52,9 @@ def write(folder, steps, epochs, done=(), at_step=0, floor=None):
 
 def test_curves_and_tags(tmp_path):
     write(tmp_path / "run", [3, 6], [epoch(1, 6)], floor=1.5)
-    assert read_points(tmp_path) == {
-        ("run", "_hparams_/experiment"): [(0,)],
-        ("run", "_hparams_/session_start_info"): [(0,)],
+    assert read_points(tmp_path / "run") == {
+        (".", "_hparams_/experiment"): [(0,)],
+        (".", "_hparams_/session_start_info"): [(0,)],
         ("train", "step/perplexity"): [(3, 3.0), (6, 6.0)],
         ("train", "epoch/perplexity"): [(1, 10.0)],
         ("valid", "epoch/perplexity"): [(1, 20.0)],
@@ -88,10 +88,10 @@ def test_texts_histograms_and_sessions_once(tmp_path):
     points = read_points(run)
     assert [point[0] for point in points["train", "weights/embedding"]] == [4, 8]
     texts = [(1, b"epoch 1"), (2, b"epoch 2")]
-    assert points["run", "epoch/samples"] == texts
+    assert points[".", "epoch/samples"] == texts
     for name, at in (("experiment", 0), ("start_info", 0), ("end_info", 2)):
         (tag,) = (tag for _, tag in points if tag.endswith(name))
-        assert points["run", tag] == [(at,)]
+        assert points[".", tag] == [(at,)]
 
 
 def test_an_epoch_that_is_evaluated_again(tmp_path):
