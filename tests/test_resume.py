@@ -278,7 +278,7 @@ def kill_in_a_step(generator):
     """Some milliseconds after one of a process's first calls of the loop."""
     delay = generator.uniform(0.0005, 0.03)
     place = "ptb_lm.training:Training._call"
-    return "before", place, generator.randint(2, 9), functools.partial(die, delay)
+    return "before", place, generator.randint(2, 5), functools.partial(die, delay)
 
 
 def run_with_kills(server, command, run, kills, with_export=False):
@@ -327,16 +327,16 @@ PLACED_KILLS = [
     ("after", "ptb_lm.checkpointing:_link_or_copy", 1, die),  # best there, last not
     ("after", "ptb_lm.evaluation:Evaluator.exact", 1, die),  # the final scores
 ]
-# Places that every run comes to before its last step, and how often.
+# Places that every process comes to before its run's last step, and how often.
 EARLY_PLACES = [
-    ("ptb_lm.checkpointing:CheckpointFolder.save", 3),
-    ("ptb_lm.checkpointing:_digest", 3),
-    ("ptb_lm.files:write_atomically", 3),
-    ("ptb_lm.files:sync_folder", 5),
-    ("os:fsync", 8),
-    ("os:replace", 4),
-    ("ptb_lm.summaries:Summaries.flush", 3),
-    ("ptb_lm.summaries:Summaries.scalars", 5),
+    ("ptb_lm.checkpointing:CheckpointFolder.save", 1),
+    ("ptb_lm.checkpointing:_digest", 2),
+    ("ptb_lm.files:write_atomically", 1),
+    ("ptb_lm.files:sync_folder", 2),
+    ("os:fsync", 2),
+    ("os:replace", 2),
+    ("ptb_lm.summaries:Summaries.flush", 1),
+    ("ptb_lm.summaries:Summaries.scalars", 2),
     ("ptb_lm.summaries:drop_events_after", 2),
     ("ptb_lm.summaries:Summaries.epoch", 1),
     ("ptb_lm.evaluation:Evaluator.tutorial", 1),
@@ -347,8 +347,6 @@ LATE_PLACES = [
     ("ptb_lm.export:TextModel.save", 1),
     ("ptb_lm.export:_sync", 1),
     ("ptb_lm.files:replace_folder", 1),
-    ("ptb_lm.files:_exchange", 1),
-    ("ptb_lm.run_folder:RunFolder.write_results", 1),
 ]
 
 
