@@ -100,7 +100,7 @@ def _panels(figure: Any, data: dict[str, Any], axis: str) -> None:
     """Perplexity against epochs or hours, a panel for each corpus."""
     columns = min(len(data), 2)
     rows = -(-len(data) // columns)
-    figure.set_size_inches(7.5 if columns == 1 else 11, 4.2 * rows)
+    figure.set_size_inches(7.5 if columns == 1 else 12, 4.2 * rows)
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes in panels[len(data) :]:
         axes.remove()
@@ -122,9 +122,11 @@ def _panels(figure: Any, data: dict[str, Any], axis: str) -> None:
                 va="bottom",
                 fontsize=8,
             )
-        dashes = " (solid) and train (dashed)" if axis == "epoch" else ""
-        axes.set_title(f"{title}: valid{dashes} perplexity", loc="left")
+        axes.set_title(title, loc="left")
+        dashes = ", valid (solid) and train (dashed)" if axis == "epoch" else ", valid"
+        axes.set_ylabel(f"perplexity{dashes}")
         axes.set_xlabel("epoch" if axis == "epoch" else "hours of wall time")
+        axes.xaxis.get_major_locator().set_params(integer=axis == "epoch")
         _logarithmic(axes)
         axes.legend(frameon=False)
 
@@ -135,7 +137,7 @@ def _logarithmic(axes: Any) -> None:
 
     axes.set_yscale("log")
     low, high = axes.get_ylim()
-    steps = (1, 1.5, 2, 3, 5, 7)
+    steps = (1, 1.5, 2, 3, 5, 7) if high < 1000 * low else (1,)
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks = [step * 10.0**decade for decade in decades for step in steps]
     axes.set_yticks([tick for tick in ticks if low <= tick <= high])

@@ -86,7 +86,10 @@ def _format_row(name: str, results: dict[str, Any], config: Config) -> str:
     speed = statistics.median(epoch["tokens_per_second"] for epoch in epochs)
     last = results.get("last_weights", {})
     published = PUBLISHED.get((results["corpus"], results["parameters"]))
-    bits = [last.get(f"{split}_bits_per_character") for split in ("valid", "test")]
+    bits = [
+        scores.get(f"{split}_bits_per_character")
+        for scores, split in ((epochs[-1], "valid"), (last, "test"))
+    ]
     cells = [
         name,
         f"{results['parameters']:,}",
