@@ -92,9 +92,14 @@ def all_is_well(files, token_type, max_vocab_size):
         counts = {n: count_tokens(data, token_type) for n, data in files.items()}
     except UnicodeDecodeError:
         return False
-    for found in counts.values():
-        if not any(token != "<eos>" and not token.isspace() for token in found):
-            return False
+    if any(b"\0" in data for data in files.values()):
+        return False
+    seen = {
+        name: [token for token in found if token != "<eos>" and not token.isspace()]
+        for name, found in counts.items()
+    }
+    if not all(seen.values()) or (token_type == "char" and len(seen["train"]) == 1):
+        return False
     known = counts["train"].keys()
     has_unknown = max_vocab_size or "<unk>" in known
     return bool(has_unknown or all(found.keys() <= known for found in counts.values()))
