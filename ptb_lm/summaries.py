@@ -85,7 +85,7 @@ class Summaries:
         """
         with self._at(name, step):
             for tag, value in values.items():
-                tf.summary.scalar(tag, value)
+                tf.summary.scalar(tag, np.asarray(value, np.float32))
 
     def histograms(self, step: int, values: dict[str, np.ndarray]) -> None:
         """Writes the distribution of each tag's values."""
@@ -122,6 +122,9 @@ class Summaries:
     def _at(self, name: str, step: int) -> Iterator[None]:
         """Has a folder's writer take what is written, at a step."""
         folder, writer = self._folder / name, self._writers[name]
+        # TensorFlow keeps a tensor of every Python number that it is ever given, but
+        # not of NumPy's.
+        step = np.asarray(step, np.int64)
         with _user_errors(folder), writer.as_default(step=step):
             yield
 
