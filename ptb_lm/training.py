@@ -325,11 +325,12 @@ class Training:
             self._workbench.steps_to_next(position.step) or MAX_STEPS_PER_CALL,
         )
         begin = time.monotonic()
+        # As NumPy's numbers: TensorFlow keeps a tensor of every one of Python's.
         nats, norms = self._program.train_steps(
             batches,
-            tf.constant(count, tf.int32),
-            tf.constant(position.step, tf.int64),
-            tf.constant(rate, tf.float32),
+            tf.constant(np.int32(count)),
+            tf.constant(np.int64(position.step)),
+            tf.constant(np.float32(rate)),
         )
         nats, norms = nats.numpy(), norms.numpy()
         seconds = time.monotonic() - begin

@@ -3,6 +3,7 @@
 import pathlib
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from ptb_lm import hparams
@@ -89,7 +90,7 @@ class Workbench(Summaries):
         values = {f"weights/{n}": v for n, v in self._program.weights.items()}
         for inputs, targets in batches:
             gradients = self._gradients(
-                tf.constant(inputs), tf.constant(targets), tf.constant(step, tf.int64)
+                tf.constant(inputs), tf.constant(targets), tf.constant(np.int64(step))
             )
             values |= {f"gradients/{name}": g for name, g in gradients.items()}
             break
