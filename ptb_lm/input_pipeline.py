@@ -10,7 +10,8 @@ of Zhang et al., Dive into Deep Learning, section 9.3). Rows of two windows are 
 neighbours, so no state is carried.
 """
 
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -71,50 +72,50 @@ def check_length(
         )
 
 
-def iterate_windows(
-    ids: np.ndarray, batch_size: int, num_steps: int, start: int = 0
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields (inputs, targets), int32 views [batch_size, num_steps], in order.
+def read_window(
+    ids: np.ndarray, batch_size: int, num_steps: int, window: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """A window in the text's order: (inputs, targets), views [batch_size, num_steps].
 
     Args:
       ids: int32 [tokens].
       batch_size: number of rows.
       num_steps: columns of a window.
-      start: number of windows to skip, to go on in the middle of an epoch.
+      window: its number, below `count_windows`.
     """
     rows = rows_of(ids, batch_size)
-    for window in range(start, count_windows(len(ids), batch_size, num_steps)):
-        begin = window * num_steps
-        end = begin + num_steps
-        yield rows[:, begin:end], rows[:, begin + 1 : end + 1]
+    begin = window * num_steps
+    end = begin + num_steps
+    return rows[:, begin:end], rows[:, begin + 1 : end + 1]
 
 
-def iterate_random_windows(
-    ids: np.ndarray,
-    batch_size: int,
-    num_steps: int,
-    seed: tuple[int, int],
-    start: int = 0,
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields (inputs, targets), int32 [batch_size, num_steps], in random order.
+def draw_pieces(num_tokens: int, num_steps: int, seed: tuple[int, int]) -> np.ndarray:
+    """Where an epoch's pieces begin in the text, in the order they are read.
 
     Args:
-      ids: int32 [tokens].
-      batch_size: rows of a window.
-      num_steps: columns of a window.
+      num_tokens: length of the text.
+      num_steps: length of a piece.
       seed: (seed, epoch): what is drawn depends on these alone.
-      start: number of windows to skip, to go on in the middle of an epoch.
     """
     random = np.random.default_rng(seed)
     offset = random.integers(num_steps)
-    pieces = random.permutation((len(ids) - 1 - offset) // num_steps)
-    columns = np.arange(num_steps + 1)
-    for window in range(
-        start, count_windows(len(ids), batch_size, num_steps, "random")
-    ):
-        begins = offset + num_steps * pieces[window * batch_size :][:batch_size]
-        rows = ids[begins[:, None] + columns]
-        yield rows[:, :-1], rows[:, 1:]
+    return offset + num_steps * random.permutation(
+        (num_tokens - 1 - offset) // num_steps
+    )
+
+
+def read_pieces(
+    ids: np.ndarray, begins: np.ndarray, num_steps: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """A window of pieces of the text: (inputs, targets), int32 [pieces, num_steps].
+
+    Args:
+      ids: int32 [tokens].
+      begins: where each piece begins, int64 [pieces].
+      num_steps: length of a piece.
+    """
+    rows = ids[begins[:, None] + np.arange(num_steps + 1)]
+    return rows[:, :-1], rows[:, 1:]
 
 
 def windows(
@@ -126,8 +127,10 @@ def windows(
 ) -> tf.data.Dataset:
     """The windows of an epoch as a prefetching `tf.data.Dataset`.
 
-    One serves all epochs: TensorFlow never forgets a generator, so that a dataset
-    for each epoch would take more and more memory.
+    Windows are read by number and not by a Python generator: TensorFlow never
+    forgets a generator, and the first one sets malloc's M_MMAP_THRESHOLD to 128 KiB
+    (GeneratorDatasetOp, ApplyPython311MemoryPatch), so that the system has to clear
+    anew, each time, the buffers that oneDNN multiplies matrices in.
 
     Args:
       ids: int32 [tokens].
@@ -135,15 +138,32 @@ def windows(
       num_steps: columns of a window.
       place: tells, whenever the dataset is iterated anew, the epoch and the number
         of windows of it to skip.
-      seed: of `iterate_random_windows`; None: `iterate_windows`.
+      seed: of `draw_pieces`; None: windows in the text's order.
     """
+    order = "sequential" if seed is None else "random"
+    count = count_windows(len(ids), batch_size, num_steps, order)
 
-    def iterate():
-        epoch, start = place()
+    @functools.lru_cache(maxsize=1)
+    def pieces(epoch):
+        return draw_pieces(len(ids), num_steps, (seed, epoch))
+
+    def read(epoch, window):
         if seed is None:
-            return iterate_windows(ids, batch_size, num_steps, start)
-        return iterate_random_windows(ids, batch_size, num_steps, (seed, epoch), start)
+            return read_window(ids, batch_size, num_steps, window)
+        begins = pieces(epoch)[window * batch_size :][:batch_size]
+        return read_pieces(ids, begins, num_steps)
 
-    spec = tf.TensorSpec([batch_size, num_steps], tf.int32)
-    dataset = tf.data.Dataset.from_generator(iterate, output_signature=(spec, spec))
-    return dataset.prefetch(8)
+    def places(_):
+        """The (epoch, window) that are left, asked for at each iteration."""
+        epoch, start = tf.numpy_function(
+            lambda: tuple(map(np.int64, place())), [], (tf.int64, tf.int64)
+        )
+        numbers = tf.data.Dataset.range(start, count)
+        return numbers.map(lambda window: (epoch, window))
+
+    def load(epoch, window):
+        batch = tf.numpy_function(read, [epoch, window], (tf.int32, tf.int32))
+        return tuple(tf.ensure_shape(ids, [batch_size, num_steps]) for ids in batch)
+
+    epoch = tf.data.Dataset.range(1).flat_map(places)
+    return epoch.map(load).prefetch(8)

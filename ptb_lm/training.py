@@ -242,6 +242,7 @@ class Training:
             self._config,
             self._corpus,
             self._program,
+            self._windows,
             self._folder.path,
             position.step,
             position.epochs,
@@ -301,7 +302,7 @@ class Training:
         self._progress.start()
         while position.window < self._num_windows:
             self._call(batches, rate)
-            self._workbench.after_steps(position.step, position.window)
+            self._workbench.after_steps(position.step)
             if position.step % self._config.run.log_every_steps == 0:
                 self._log_interval(rate)
             if self._is_time_to_save():

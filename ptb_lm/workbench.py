@@ -9,7 +9,6 @@ import tensorflow as tf
 from ptb_lm import hparams
 from ptb_lm.config import Config
 from ptb_lm.corpus import Corpus
-from ptb_lm.input_pipeline import iterate_windows
 from ptb_lm.profiling import Profile
 from ptb_lm.summaries import Summaries
 from ptb_lm.text_samples import TextSamples, prompts
@@ -30,6 +29,7 @@ class Workbench(Summaries):
         config: Config,
         corpus: Corpus,
         program: TrainingProgram,
+        batches: tf.data.Dataset,
         folder: pathlib.Path,
         step: int,
         epochs: list[dict[str, Any]],
@@ -40,13 +40,15 @@ class Workbench(Summaries):
           config: the run's.
           corpus: what is trained on.
           program: what is trained.
+          batches: what it reads next, at whatever step it is iterated.
           folder: of the run.
           step: as `Summaries` takes it.
           epochs: likewise.
         """
         columns = hparams.columns(config, corpus.name)
         super().__init__(folder, step, epochs, corpus.floor_perplexity, columns)
-        self._config, self._corpus, self._program = config, corpus, program
+        self._program = program
+        self._next_batch = batches.take(1)
         self._every = config.tensorboard.histograms_every_steps
         self._profile = Profile(config.tensorboard.profile_steps, folder)
         self._profile.at(step)
@@ -72,28 +74,18 @@ class Workbench(Summaries):
             bounds.append(self._every - step % self._every)
         return min(bounds, default=None)
 
-    def after_steps(self, step: int, window: int) -> None:
-        """Does what is due after so many steps, before the window that is next."""
+    def after_steps(self, step: int) -> None:
+        """Does what is due after so many steps."""
         self._profile.at(step)
         if self._every and step % self._every == 0:
-            self._write_histograms(step, window)
+            self._write_histograms(step)
 
-    def _write_histograms(self, step: int, window: int) -> None:
+    def _write_histograms(self, step: int) -> None:
         """Writes the distributions of the weights and of the next gradients."""
-        training = self._config.training
-        batches = iterate_windows(
-            self._corpus.splits["train"],
-            training.batch_size,
-            training.num_steps,
-            window,
-        )
         values = {f"weights/{n}": v for n, v in self._program.weights.items()}
-        for inputs, targets in batches:
-            gradients = self._gradients(
-                tf.constant(inputs), tf.constant(targets), tf.constant(np.int64(step))
-            )
+        for inputs, targets in self._next_batch:
+            gradients = self._gradients(inputs, targets, tf.constant(np.int64(step)))
             values |= {f"gradients/{name}": g for name, g in gradients.items()}
-            break
         self.histograms(step, values)
 
     @tf.function(reduce_retracing=True)
