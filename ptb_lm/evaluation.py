@@ -14,10 +14,7 @@ from ptb_lm.metrics import Score
 from ptb_lm.model import LanguageModel, build_model
 from ptb_lm.run_folder import RunFolder
 
-# A chunk goes through the layers in so many pieces, so that one layer reads a piece
-# while the next layer reads the piece before it, on another core.
-PIECES = 8
-CHUNK_TOKENS = 2048  # tokens per call: long enough to hide the call's own cost
+CHUNK_TOKENS = 1024  # tokens per call: long enough to hide the call's own cost
 
 
 class Evaluator:
@@ -34,18 +31,13 @@ class Evaluator:
             self._score_chunk_eagerly, reduce_retracing=True
         )
 
-    def _score_chunk_eagerly(self, inputs, targets, state, pieces):
+    def _score_chunk_eagerly(self, inputs, targets, state):
         """[batch, time] ids and the state -> (sum of nats float64, state)."""
-        embedded = self._model.embed(tf.transpose(inputs))
-        steps = tf.shape(embedded)[0]
-        features = []
-        for piece in range(pieces):
-            begin, end = piece * steps // pieces, (piece + 1) * steps // pieces
-            outputs, state = self._model.features(
-                embedded[begin:end], state, with_gradient=False
-            )
-            features.append(outputs)
-        nats = self._model.token_nats(tf.concat(features, 0), tf.transpose(targets))
+        model = self._model
+        features, state = model.features(
+            model.embed(tf.transpose(inputs)), state, with_gradient=False
+        )
+        nats = model.token_nats(features, tf.transpose(targets))
         return tf.reduce_sum(tf.cast(nats, tf.float64)), state
 
     def tutorial(
@@ -87,7 +79,6 @@ class Evaluator:
                 tf.constant(rows[:, begin:end]),
                 tf.constant(rows[:, begin + 1 : end + 1]),
                 state,
-                PIECES if end - begin >= PIECES else 1,
             )
             nats += float(chunk_nats)
             between_chunks()

@@ -17,14 +17,16 @@ import keras
 import tensorflow as tf
 
 from ptb_lm.fused_layer import FusedLayer
-from ptb_lm.precision import cast, matmul
 from ptb_lm.recurrence import (
+    gate_kernels,
     project,
     projection_gradient,
     recurrent_gradient,
     scan,
     sigmoid_gradient,
     stack,
+    state_gradient,
+    state_products,
     tanh_gradient,
 )
 
@@ -57,27 +59,33 @@ def gru_sequence(
     hidden = h.shape[1]
 
     def forward(inputs, h, kernel, recurrent_kernel, bias, saves):
-        factor = cast(recurrent_kernel, matmul_dtype)
+        kernels = gate_kernels(recurrent_kernel, 3, inputs.shape[0], matmul_dtype)
+        biases = tf.split(bias[1], 3)
 
         def step(h, p):
-            return _gru_cell(p, tf.nn.bias_add(matmul(h, factor), bias[1]), h, saves)
+            products = zip(state_products(h, kernels, 3), biases, strict=True)
+            u = [tf.nn.bias_add(product, bias) for product, bias in products]
+            return _gru_cell(tf.split(p, 3, axis=1), u, h, saves)
 
         projected = project(inputs, kernel, bias[0], matmul_dtype)
         widths = [hidden] * (6 if saves else 1)
         last_h, (outputs, *saved) = scan(step, h, [projected], widths)
-        return (stack(outputs), last_h), saved
+        return (stack(outputs), last_h), kernels, saved
 
     @tf.custom_gradient
     def run(inputs, h, kernel, recurrent_kernel, bias):
-        results, saved = forward(inputs, h, kernel, recurrent_kernel, bias, True)
+        results, kernels, saved = forward(
+            inputs, h, kernel, recurrent_kernel, bias, True
+        )
 
         def gradient(d_outputs, d_h):
             # Laid out so that the loop multiplies by it as it stands.
-            transposed = cast(tf.transpose(recurrent_kernel), matmul_dtype)
+            transposed = [tf.transpose(kernel) for kernel in kernels]
 
             def step(d_h, d_output, *saved):
                 d_h, du, dp_g = _gru_cell_gradient(d_h + d_output, *saved)
-                return d_h + matmul(du, transposed), (du, dp_g)
+                d_h += state_gradient(du, transposed)
+                return d_h, (tf.concat(du, axis=1), dp_g)
 
             d_first, (du, dp_g) = scan(
                 step, d_h, [d_outputs, *saved], [3 * hidden, hidden], reverse=True
@@ -99,9 +107,9 @@ def gru_sequence(
 
 
 def _gru_cell(p, u, h, saves):
-    """One step: p and u [batch, 3 * hidden], h -> h, (h, and what is saved)."""
-    p_z, p_r, p_g = tf.split(p, 3, axis=1)
-    u_z, u_r, u_g = tf.split(u, 3, axis=1)
+    """One step: p and u of the three gates, h -> h, (h, and what is saved)."""
+    p_z, p_r, p_g = p
+    u_z, u_r, u_g = u
     z, r = tf.sigmoid(p_z + u_z), tf.sigmoid(p_r + u_r)
     g = tf.tanh(p_g + r * u_g)
     next_h = g + z * (h - g)
@@ -116,7 +124,7 @@ def _gru_cell_gradient(d_h, z, r, g, u_g, h):
         sigmoid_gradient(y=r, dy=dp_g * u_g),
         dp_g * r,
     ]
-    return d_h * z, tf.concat(du, axis=1), dp_g
+    return d_h * z, du, dp_g
 
 
 def rnn_sequence(
@@ -145,27 +153,27 @@ def rnn_sequence(
     hidden = h.shape[1]
 
     def forward(inputs, h, kernel, recurrent_kernel, bias):
-        factor = cast(recurrent_kernel, matmul_dtype)
+        kernels = gate_kernels(recurrent_kernel, 1, inputs.shape[0], matmul_dtype)
 
         def step(h, p):
-            h = tf.tanh(p + matmul(h, factor))
+            h = tf.tanh(p + state_products(h, kernels, 1)[0])
             return h, (h,)
 
         projected = project(inputs, kernel, bias, matmul_dtype)
         last_h, (outputs,) = scan(step, h, [projected], [hidden])
-        return (stack(outputs), last_h), outputs
+        return (stack(outputs), last_h), kernels, outputs
 
     @tf.custom_gradient
     def run(inputs, h, kernel, recurrent_kernel, bias):
-        results, saved = forward(inputs, h, kernel, recurrent_kernel, bias)
+        results, kernels, saved = forward(inputs, h, kernel, recurrent_kernel, bias)
 
         def gradient(d_outputs, d_h):
             # Laid out so that the loop multiplies by it as it stands.
-            transposed = cast(tf.transpose(recurrent_kernel), matmul_dtype)
+            transposed = [tf.transpose(kernel) for kernel in kernels]
 
             def step(d_h, d_output, output):
                 dp = tanh_gradient(y=output, dy=d_h + d_output)
-                return matmul(dp, transposed), (dp,)
+                return state_gradient([dp], transposed), (dp,)
 
             d_first, (dp,) = scan(step, d_h, [d_outputs, saved], [hidden], reverse=True)
             dp = stack(dp)

@@ -13,14 +13,16 @@ import keras
 import tensorflow as tf
 
 from ptb_lm.fused_layer import FusedLayer
-from ptb_lm.precision import cast, matmul
 from ptb_lm.recurrence import (
+    gate_kernels,
     project,
     projection_gradient,
     recurrent_gradient,
     scan,
     sigmoid_gradient,
     stack,
+    state_gradient,
+    state_products,
     tanh_gradient,
 )
 
@@ -55,29 +57,34 @@ def lstm_sequence(
     hidden = h.shape[1]
 
     def forward(inputs, h, c, kernel, recurrent_kernel, bias, saves):
-        factor = cast(recurrent_kernel, matmul_dtype)
+        kernels = gate_kernels(recurrent_kernel, 4, inputs.shape[0], matmul_dtype)
 
         def step(state, projected):
             h, c = state
-            return _cell(projected + matmul(h, factor), c, saves)
+            parts = tf.split(projected, 4, axis=1)
+            z = zip(parts, state_products(h, kernels, 4), strict=True)
+            return _cell([p + u for p, u in z], c, saves)
 
         projected = project(inputs, kernel, bias, matmul_dtype)
         widths = [hidden] * (7 if saves else 1)
         state, (outputs, *saved) = scan(step, (h, c), [projected], widths)
-        return (stack(outputs), *state), saved
+        return (stack(outputs), *state), kernels, saved
 
     @tf.custom_gradient
     def run(inputs, h, c, kernel, recurrent_kernel, bias):
-        results, saved = forward(inputs, h, c, kernel, recurrent_kernel, bias, True)
+        results, kernels, saved = forward(
+            inputs, h, c, kernel, recurrent_kernel, bias, True
+        )
 
         def gradient(d_outputs, d_h, d_c):
             # Laid out so that the loop multiplies by it as it stands.
-            transposed = cast(tf.transpose(recurrent_kernel), matmul_dtype)
+            transposed = [tf.transpose(kernel) for kernel in kernels]
 
             def step(d_state, d_output, *saved):
                 d_h, d_c = d_state
                 dz, d_c = _cell_gradient(d_h + d_output, d_c, *saved)
-                return (matmul(dz, transposed), d_c), (dz,)
+                d_h = state_gradient(dz, transposed)
+                return (d_h, d_c), (tf.concat(dz, axis=1),)
 
             d_state, (dz,) = scan(
                 step, (d_h, d_c), [d_outputs, *saved], [4 * hidden], reverse=True
@@ -99,8 +106,8 @@ def lstm_sequence(
 
 
 def _cell(z, c, saves):
-    """One step: z [batch, 4 * hidden], c -> (h, c), (h, and what is saved)."""
-    i, f, g, o = tf.split(z, 4, axis=1)
+    """One step: z of the four gates, c -> (h, c), (h, and what is saved)."""
+    i, f, g, o = z
     i, f, g, o = tf.sigmoid(i), tf.sigmoid(f), tf.tanh(g), tf.sigmoid(o)
     next_c = f * c + i * g
     tanh_c = tf.tanh(next_c)
@@ -117,7 +124,7 @@ def _cell_gradient(d_h, d_c, i, f, g, o, tanh_c, c):
         tanh_gradient(y=g, dy=d_c * i),
         sigmoid_gradient(y=o, dy=d_h * tanh_c),
     ]
-    return tf.concat(dz, axis=1), d_c * f
+    return dz, d_c * f
 
 
 @keras.saving.register_keras_serializable("ptb_lm")

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from test_arithmetic import reference_parameters
 
 from ptb_lm.errors import UserError
-from ptb_lm.evaluation import PIECES, Evaluator
+from ptb_lm.evaluation import Evaluator
 from ptb_lm.input_pipeline import count_windows, read_window
 from ptb_lm.model import LanguageModel
+from ptb_lm.recurrence import STEPS_OF_AN_ITERATION
 
 VOCAB = 11
 
@@ -47,12 +48,12 @@ def test_exact_equals_the_reference(tied):
 
 @pytest.mark.parametrize("rnn_mode", ["fused", "keras"])
 def test_short_ends_of_texts(rnn_mode):
-    """Fewer steps than a chunk has pieces, after other batch sizes, compiled."""
+    """Fewer steps than the loop takes at once, after other batch sizes, compiled."""
     model = LanguageModel(VOCAB, 5, 2, init_scale=0.8, rnn_mode=rnn_mode)
     params = reference_parameters(model.named_variables())
     scorer = Evaluator(model, chunk_tokens=24)
     scorer.tutorial(random_ids(60), 3, 4)
-    for length in (24 + 4, 24 + 1 + PIECES, 5, 2):
+    for length in (24 + 4, 24 + 1 + STEPS_OF_AN_ITERATION, 5, 2):
         ids = random_ids(length)
         nats, _ = reference.perplexity_exact(params, ids)[:2]
         assert scorer.exact(ids).nats == pytest.approx(nats, rel=1e-6)
