@@ -107,8 +107,8 @@ def set_environment() -> None:
     """Settings that TensorFlow reads when it is imported; yours win."""
     # TensorFlow's own log lines, up to warnings, are of no use to a user.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # Without it, every step's large buffers go back to the system and are
-    # faulted in again: a fifth to a third of a small model's time.
+    # A pool of TensorFlow's own for large buffers instead of malloc: about 50 MB
+    # less at medium, and no slower.
     os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")
 
 

@@ -28,7 +28,7 @@ class Evaluator:
         self._model = model
         self._chunk_tokens = chunk_tokens
         self._score_chunk = tf.function(
-            self._score_chunk_eagerly, reduce_retracing=True
+            self._score_chunk_eagerly, autograph=False, reduce_retracing=True
         )
 
     def _score_chunk_eagerly(self, inputs, targets, state):

@@ -76,6 +76,8 @@ class TrainingProgram:
             norms = norms.write(index, norm)
         return nats.stack(), norms.stack()
 
+    # Only the loop above needs AutoGraph, which takes seconds over what it converts.
+    @tf.autograph.experimental.do_not_convert
     def _train_step(self, inputs, targets, step, rate):
         """One step on one window: (sum of nats, gradient norm)."""
         nats, state, gradients = self.gradients(inputs, targets, step)

@@ -88,7 +88,7 @@ class Workbench(Summaries):
             values |= {f"gradients/{name}": g for name, g in gradients.items()}
         self.histograms(step, values)
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(autograph=False, reduce_retracing=True)
     def _gradients(self, inputs, targets, step):
         """Gradients by variable; of the embedding, the rows of words read."""
         _, _, gradients = self._program.gradients(inputs, targets, step)
