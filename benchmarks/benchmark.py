@@ -3,8 +3,8 @@
     python benchmarks/benchmark.py                        everything
     python benchmarks/benchmark.py --presets=small --rounds=5
 
-All sides of a comparison are set up first and then measured in turn, a few
-seconds each, in many rounds; all but the side being measured are stopped. What
+All sides of a comparison are set up first and then measured in turn, about a
+second each, in many rounds; all but the side being measured are stopped. What
 is reported is the median over the rounds of the ratio within a round, so that a
 machine whose speed drifts cannot favour a side. PyTorch is needed for the
 benchmark alone (`pip install torch==2.13.0`); --torch_python names an
@@ -206,8 +206,8 @@ def parse_arguments():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--presets", default=",".join(PRESETS))
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--seconds", type=float, default=3.0, help="of one measurement")
+    parser.add_argument("--rounds", type=int, default=31)
+    parser.add_argument("--seconds", type=float, default=1.2, help="of one measurement")
     parser.add_argument("--torch_python", default=sys.executable)
     parser.add_argument("--output", default=str(HERE / "results.json"))
     parser.add_argument("--figure", default=str(FIGURE))
