@@ -398,7 +398,7 @@ def test_killed_while_exporting(server, corpus, reference, tmp_path):
 @pytest.mark.long
 @pytest.mark.parametrize("setting", ["sgd", "adam", "characters", "gru"])
 def test_a_hundred_kills(server, corpus, reference, tmp_path, setting):
-    """Over the three settings, 34 each, at random moments and places."""
+    """At least 34 in each setting, at random moments and places."""
     generator, killed, runs = random.Random(setting), 0, 0
     expected = reference(setting)
     while killed < 34:
