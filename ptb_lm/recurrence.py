@@ -125,7 +125,7 @@ def gate_kernels(
 
     A step multiplies a few rows by the whole kernel. As one product that waits for
     memory; the gates' products run side by side, each with a matrix that a core's
-    cache may hold: 1.5 times as fast with 650 units.
+    cache may hold: up to 1.4 times as fast with 650 units.
 
     Args:
       recurrent_kernel: [hidden, gates * hidden].

@@ -35,6 +35,7 @@ NOT_RUN = {
     "python examples/mnist_rows.py": "takes minutes; see test_examples.py",
     "saved_model_cli show --dir RUN": "RUN stands for a run's folder",
     "python benchmarks/benchmark.py": "takes half an hour, and PyTorch",
+    "python benchmarks/products.py": "measures speed",
     "python benchmarks/reading.py": "takes minutes, and a gigabyte of disk",
 }
 FIRST = "python run_ptb.py --model=small --data_path=data/ptb"  # makes runs/small-ptb
