@@ -305,14 +305,24 @@ class TrainingConfig(_Validated):
         above=0.0,
         common=True,
     )
+    schedule: str = option(
+        "tutorial",
+        "When the learning rate decays: zaremba (max_epoch + 1 epochs at the full"
+        " rate, as in Zaremba's code and the first tutorial, whose perplexities are"
+        " the published ones) or tutorial (max_epoch epochs, as in the later one).",
+        choices=("tutorial", "zaremba"),
+    )
     lr_decay: float = option(
         0.5,
-        "Factor on the learning rate for every epoch after max_epoch.",
+        "Factor on the learning rate for every epoch after the full rate.",
         above=0.0,
         maximum=1.0,
     )
     max_epoch: int = option(
-        4, "Epochs trained with the initial learning rate.", minimum=0
+        4,
+        "Epochs trained with the initial learning rate, one more with"
+        " --schedule=zaremba.",
+        minimum=0,
     )
     max_max_epoch: int = option(
         13,

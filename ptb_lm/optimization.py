@@ -17,17 +17,20 @@ ADAM_BETA1, ADAM_BETA2, ADAM_EPSILON = 0.9, 0.999, 1e-8  # Kingma and Ba 2015
 
 
 def learning_rate(config: TrainingConfig, epoch: int) -> float:
-    """The PTB tutorial's schedule.
+    """The PTB tutorial's schedule, in the form that the configuration names.
 
     Args:
-      config: learning_rate, lr_decay and max_epoch are read.
+      config: schedule, learning_rate, lr_decay and max_epoch are read.
       epoch: from 0.
 
     Returns:
-      learning_rate * lr_decay ** max(epoch + 1 - max_epoch, 0).
+      learning_rate * lr_decay ** max(epoch - max_epoch, 0) for "zaremba", with
+      which the published perplexities were measured; with epoch + 1 in place of
+      epoch for "tutorial", the later form of the tutorial.
     """
+    first = {"zaremba": config.max_epoch, "tutorial": config.max_epoch - 1}
     return config.learning_rate * config.lr_decay ** max(
-        epoch + 1 - config.max_epoch, 0
+        epoch - first[config.schedule], 0
     )
 
 

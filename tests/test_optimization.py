@@ -13,15 +13,31 @@ from ptb_lm import optimization
 from ptb_lm.config import Config
 
 
-def test_learning_rates_of_the_tutorial():
-    """The rates that the tutorial prints: small halves after epoch 4."""
-    training = run_ptb.parse(["--model=small"]).training
-    rates = [optimization.learning_rate(training, epoch) for epoch in range(13)]
-    assert rates[:6] == [1.0, 1.0, 1.0, 1.0, 0.5, 0.25]
-    assert rates[12] == 0.5**9
-    training = run_ptb.parse(["--model=large"]).training
-    assert optimization.learning_rate(training, 13) == 1.0
-    assert optimization.learning_rate(training, 54) == pytest.approx(1.15**-41)
+def rates(preset, *flags):
+    training = run_ptb.parse([f"--model={preset}", *flags]).training
+    return [
+        optimization.learning_rate(training, epoch)
+        for epoch in range(training.max_max_epoch)
+    ]
+
+
+def test_learning_rates_of_the_published_table():
+    """Zaremba's code: max_epoch + 1 epochs at the full rate, then 0.5 and so on."""
+    assert rates("small") == [1.0] * 5 + [0.5**n for n in range(1, 9)]
+    assert rates("medium")[:7] == [1.0] * 7
+    assert rates("medium")[-1] == pytest.approx(0.8**32)
+    assert rates("large")[14] == 1.0
+    assert rates("large")[-1] == pytest.approx(1.15**-40)
+
+
+def test_learning_rates_of_the_later_tutorial():
+    """The rates that it prints: small halves after epoch 4."""
+    found = rates("small", "--schedule=tutorial")
+    assert found == [1.0] * 4 + [0.5**n for n in range(1, 10)]
+    assert rates("large", "--schedule=tutorial")[13:15] == [
+        1.0,
+        pytest.approx(1 / 1.15),
+    ]
 
 
 def test_no_decay_when_every_epoch_is_early():
