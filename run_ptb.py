@@ -124,9 +124,9 @@ def main(arguments: Sequence[str] = ()) -> int:
         config = parse(arguments)
         if config is None:
             return 0
-        from ptb_lm import commands
+        from ptb_lm.commands import modes
 
-        return commands.run(config)
+        return modes.run(config)
     except UserError as error:
         print(f"run_ptb.py: {error}", file=sys.stderr)
         return 2

@@ -196,7 +196,7 @@ def ratio_cell(row, side):
 def machine():
     """What the figures were measured on."""
     sys.path.insert(0, str(HERE.parent))
-    from ptb_lm.run_folder import provenance
+    from ptb_lm.runs.folder import provenance
 
     return provenance() | {"platform": platform.platform()}
 
@@ -230,7 +230,7 @@ def main():
         print(table(rows[-1:]), flush=True)
     print(table(rows))
     from ptb_lm.errors import UserError
-    from ptb_lm.figures import draw_benchmark
+    from ptb_lm.reports.figures import draw_benchmark
 
     try:
         print(draw_benchmark(rows, pathlib.Path(arguments.figure)))

@@ -60,8 +60,8 @@ def import_tensorflow():
 def train_ours(preset):
     """The project's own compiled loop, its input pipeline included."""
     tf, run_ptb = import_tensorflow()
-    from ptb_lm.input_pipeline import windows
-    from ptb_lm.train_step import TrainingProgram
+    from ptb_lm.training.input_pipeline import windows
+    from ptb_lm.training.step import TrainingProgram
 
     config = run_ptb.parse([f"--model={preset}"])
     program = TrainingProgram(config, VOCABULARY)
@@ -182,8 +182,8 @@ def train_torch(preset):
 def evaluate_ours(preset):
     """Exact evaluation at batch 1; a repetition is CHUNK tokens."""
     _, run_ptb = import_tensorflow()
-    from ptb_lm.evaluation import Evaluator
-    from ptb_lm.model import build_model
+    from ptb_lm.evaluation.evaluator import Evaluator
+    from ptb_lm.model.language_model import build_model
 
     config = run_ptb.parse([f"--model={preset}"])
     evaluator = Evaluator(build_model(config, VOCABULARY))
@@ -217,9 +217,9 @@ def evaluate_torch(preset):
 def sample_ours(preset, streams=1):
     """The exported model's generate; a repetition is DRAWN tokens a stream."""
     tf, run_ptb = import_tensorflow()
-    from ptb_lm.export import TextModel
-    from ptb_lm.model import build_model
-    from ptb_lm.vocabulary import Vocabulary
+    from ptb_lm.data.vocabulary import Vocabulary
+    from ptb_lm.export.saved_model import TextModel
+    from ptb_lm.model.language_model import build_model
 
     model = build_model(run_ptb.parse([f"--model={preset}"]), VOCABULARY)
     words = ["<eos>", *(f"word{number}" for number in range(1, VOCABULARY))]

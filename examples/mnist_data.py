@@ -13,8 +13,8 @@ import zlib
 
 import numpy as np
 
-from ptb_lm import files
 from ptb_lm.errors import UserError
+from ptb_lm.system import files
 
 SIDE = 28  # rows of an image, and pixels of a row
 CLASSES = 10

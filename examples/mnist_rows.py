@@ -19,9 +19,9 @@ import numpy as np
 from absl import flags
 from mnist_data import CLASSES, SIDE, load_digits
 
-from ptb_lm import files
 from ptb_lm.errors import UserError
-from ptb_lm.quiet_start import start_tensorflow
+from ptb_lm.system import files
+from ptb_lm.system.quiet_start import start_tensorflow
 from run_ptb import set_environment
 
 POINT_EVERY = 20  # iterations between points of the curves
@@ -92,7 +92,7 @@ def build_model(units: int, learning_rate: float) -> Any:
     """
     import keras
 
-    from ptb_lm.lstm import LSTM
+    from ptb_lm.model.lstm import LSTM
 
     model = keras.Sequential(
         [
@@ -253,7 +253,7 @@ def run(options: flags.FlagValues) -> None:
     out = files.expand_home(options.out)
     files.make_folder(out)
     start_tensorflow()
-    from ptb_lm.run_folder import provenance
+    from ptb_lm.runs.folder import provenance
 
     trained = [train(images, labels, seed, options) for seed in options.seed]
     runs = [record for record, _ in trained]

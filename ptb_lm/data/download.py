@@ -1,0 +1,411 @@
+"""The Penn Treebank corpus, fetched once into a cache folder: `--data_path=ptb`.
+
+The archive comes from the internet, so nothing in it is trusted: only the three
+wanted files are read out of it, to names chosen here, within limits on size, and
+each must have its published md5 sum before it takes its place in the cache.
+"""
+
+import contextlib
+import gzip
+import hashlib
+import http.client
+import os
+import pathlib
+import shutil
+import tarfile
+import tempfile
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from typing import BinaryIO
+
+from ptb_lm.config import PTB_URL
+from ptb_lm.errors import UserError
+from ptb_lm.system.files import expand_home
+
+# Mikolov's preprocessed corpus, the one that every published PTB number is for.
+PTB_MD5 = {
+    "ptb.train.txt": "f26c4b92c5fdc7b3f8c7cdcb991d8420",
+    "ptb.valid.txt": "aa0affc06ff7c36e977d7cd49e3839bf",
+    "ptb.test.txt": "8b80168b89c18661a38ef683c0dc3721",
+}
+
+FOLDER_IN_ARCHIVE = "simple-examples/data"
+TIMEOUT_SECONDS = 30.0  # For one wait on the network, not for the whole download.
+BLOCK_BYTES = 1 << 18
+
+# The real archive is 35 MB and its largest wanted file 5 MB. The limits leave room
+# for a repacked mirror and stop what would fill the disk or the memory.
+MAX_ARCHIVE_BYTES = 200_000_000
+MAX_UNPACKED_BYTES = 512 << 20
+MAX_MEMBER_BYTES = 64 << 20
+MAX_MEMBERS = 10_000
+
+STAGING_PREFIX = ".ptb-download-"
+STALE_STAGING_SECONDS = 24 * 3600
+
+Progress = Callable[[int, int | None], None]
+
+
+def default_cache_dir() -> pathlib.Path:
+    """Return $PTB_LM_CACHE, else $XDG_CACHE_HOME/ptb_lm, else ~/.cache/ptb_lm.
+
+    Raises:
+      UserError: the home folder is needed and cannot be found.
+
+    """
+    own = os.environ.get("PTB_LM_CACHE")
+    if own:
+        return expand_home(own)
+    shared = os.environ.get("XDG_CACHE_HOME", "")
+    # The XDG base directory specification: a relative path there is to be ignored.
+    if os.path.isabs(shared):
+        return pathlib.Path(shared) / "ptb_lm"
+    return expand_home("~/.cache/ptb_lm")
+
+
+def fetch_ptb(
+    url: str = PTB_URL,
+    cache_dir: str | os.PathLike[str] | None = None,
+    md5: Mapping[str, str] = PTB_MD5,
+    progress: Progress | None = None,
+) -> pathlib.Path:
+    """Return a folder that holds the corpus, downloading it if need be.
+
+    Files already there with the right sums are returned without using the network.
+    A kill at any moment leaves whole files only, and several processes may fetch
+    at once: each works in a folder of its own and renames into place.
+
+    Args:
+      url: address (http, https or file) of simple-examples.tgz.
+      cache_dir: folder to keep the corpus in; `default_cache_dir()` if None.
+      md5: file name -> md5 sum in hex, of each wanted file of the archive.
+      progress: called with (bytes done, bytes in all or None) as bytes arrive.
+
+    Returns:
+      The folder `cache_dir`/ptb.
+
+    Raises:
+      UserError: the download, the archive or the cache folder is not as it should
+        be. Temporary files are gone by then.
+
+    """
+    cache = default_cache_dir() if cache_dir is None else expand_home(cache_dir)
+    corpus = cache / "ptb"
+    if all(_has_sum(corpus / name, expected) for name, expected in md5.items()):
+        return corpus
+    with _blaming_folder(cache), _staging_folder(cache) as staging:
+        archive = staging / "archive.tgz"
+        _download(url, archive, progress)
+        _extract_wanted(archive, staging, tuple(md5), url)
+        _check_sums(staging, md5, url)
+        corpus.mkdir(exist_ok=True)
+        for name in md5:
+            os.replace(staging / name, corpus / name)
+    return corpus
+
+
+def _one_line(text: str) -> str:
+    """Return `text` on one line, without the control characters of a terminal."""
+    line = " ".join(text.split())
+    return "".join(c if c.isprintable() else "?" for c in line)
+
+
+def _download_failure(url: str, what: str) -> UserError:
+    """Return the error for anything that is wrong with what `url` gives."""
+    return UserError(
+        _one_line(
+            f"cannot get the Penn Treebank from {url}: {what}; "
+            "download it by hand and give --data_path=FOLDER"
+        )
+    )
+
+
+@contextlib.contextmanager
+def _blaming_folder(cache: pathlib.Path) -> Iterator[None]:
+    """Turn a failure to write into a UserError that names the cache folder."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # Never from a file: standard output went away under `progress`.
+    except OSError as error:
+        raise UserError(
+            _one_line(
+                f"cannot keep the corpus in the cache folder {cache}: "
+                f"{error.strerror or error}; make room or make it writable, "
+                "or set PTB_LM_CACHE to another folder"
+            )
+        ) from error
+
+
+@contextlib.contextmanager
+def _blaming_address(url: str) -> Iterator[None]:
+    """Turn a failure of the network into a UserError that names the address."""
+    try:
+        yield
+    except urllib.error.HTTPError as error:
+        error.close()
+        what = f"the server answered {error.code} {error.reason}"
+        raise _download_failure(url, what) from error
+    except urllib.error.URLError as error:
+        reason = getattr(error.reason, "strerror", None) or str(error.reason)
+        raise _download_failure(url, reason) from error
+    except TimeoutError as error:
+        what = f"no answer for {TIMEOUT_SECONDS:g} seconds"
+        raise _download_failure(url, what) from error
+    # ValueError is what urllib raises for an address that it cannot take apart.
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        what = f"{error}" or type(error).__name__
+        raise _download_failure(url, what) from error
+
+
+@contextlib.contextmanager
+def _blaming_archive(url: str) -> Iterator[None]:
+    """Turn a failure to read the archive into a UserError."""
+    try:
+        yield
+    except UserError:
+        raise
+    # On a damaged archive tarfile raises far more than it documents (ValueError,
+    # OverflowError, RecursionError, ...), and whatever it is means the same.
+    except Exception as error:
+        what = f"not a whole .tgz archive ({error or 'damaged'})"
+        raise _download_failure(url, what) from error
+
+
+@contextlib.contextmanager
+def _staging_folder(cache: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yield a new folder beside the corpus, removed however the block ends.
+
+    It is on the file system of the cache, so that a rename out of it is atomic.
+    """
+    cache.mkdir(parents=True, exist_ok=True)
+    # A process that was killed could not clean up: do it for it a day later, when
+    # the folder cannot be a download still under way.
+    for left_over in cache.glob(STAGING_PREFIX + "*"):
+        with contextlib.suppress(OSError):
+            if time.time() - left_over.stat().st_mtime > STALE_STAGING_SECONDS:
+                shutil.rmtree(left_over)
+    with tempfile.TemporaryDirectory(
+        prefix=STAGING_PREFIX, dir=cache, ignore_cleanup_errors=True
+    ) as staging:
+        yield pathlib.Path(staging)
+
+
+def _md5_of(path: pathlib.Path) -> str:
+    """Return the md5 sum of a file, in hex."""
+    # Not for security, and said so: FIPS builds of Python refuse md5 otherwise.
+    digest = hashlib.md5(usedforsecurity=False)
+    with open(path, "rb") as stream:
+        while block := stream.read(BLOCK_BYTES):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _has_sum(path: pathlib.Path, expected: str) -> bool:
+    """Return whether `path` is a readable file with the md5 sum `expected`."""
+    try:
+        # is_file first: opening a named pipe would wait for ever.
+        return path.is_file() and _md5_of(path) == expected
+    except OSError:
+        return False
+
+
+def _check_sums(folder: pathlib.Path, md5: Mapping[str, str], url: str) -> None:
+    """Raise UserError unless every file of `md5` in `folder` has its sum."""
+    for name, expected in md5.items():
+        actual = _md5_of(folder / name)
+        if actual != expected:
+            what = f"{name} has the md5 sum {actual} where {expected} is right"
+            raise _download_failure(url, what)
+
+
+class _RedirectWithinHttp(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to http and https only; urllib itself allows ftp too."""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        """Return the request for `newurl`, or raise HTTPError."""
+        if urllib.parse.urlsplit(newurl).scheme not in ("http", "https"):
+            msg = f"{msg}, a redirect to {newurl}, which is refused"
+            raise urllib.error.HTTPError(req.full_url, code, msg, headers, fp)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _open_address(url: str) -> BinaryIO:
+    """Open `url` for reading; the errors are those of urllib."""
+    scheme = urllib.parse.urlsplit(url).scheme
+    if scheme not in ("http", "https", "file"):
+        raise ValueError("the address must start with http://, https:// or file://")
+    opener = urllib.request.OpenerDirector()
+    # Not urllib.request.urlopen: it has ftp: and data: besides, and file: for all.
+    handlers = [
+        urllib.request.UnknownHandler,
+        urllib.request.HTTPDefaultErrorHandler,
+        urllib.request.HTTPErrorProcessor,
+    ]
+    if scheme == "file":
+        handlers.append(urllib.request.FileHandler)
+    else:
+        handlers += [
+            urllib.request.ProxyHandler,
+            urllib.request.HTTPHandler,
+            urllib.request.HTTPSHandler,
+            _RedirectWithinHttp,
+        ]
+    for handler in handlers:
+        opener.add_handler(handler())
+    return opener.open(url, timeout=TIMEOUT_SECONDS)
+
+
+def _declared_bytes(response: BinaryIO) -> int | None:
+    """Return the length that the server announced, or None."""
+    length = response.headers.get("Content-Length", "")
+    # HTTP (RFC 9112, section 6.3): in a chunked answer Content-Length is void.
+    if "Transfer-Encoding" in response.headers or not length.isdecimal():
+        return None
+    return int(length)
+
+
+def _download(url: str, archive: pathlib.Path, progress: Progress | None) -> None:
+    """Copy what is at `url` to the file `archive`.
+
+    Raises:
+      UserError: the network failed, or the answer is too long or cut short.
+      OSError: `archive` cannot be written.
+
+    """
+    too_long = f"it is larger than {MAX_ARCHIVE_BYTES:,} bytes"
+    with contextlib.ExitStack() as stack:
+        with _blaming_address(url):
+            response = stack.enter_context(_open_address(url))
+            total = _declared_bytes(response)
+        if total is not None and total > MAX_ARCHIVE_BYTES:
+            raise _download_failure(url, too_long)
+        output = stack.enter_context(open(archive, "wb"))
+        done = 0
+        while True:
+            with _blaming_address(url):
+                block = response.read(BLOCK_BYTES)
+            if not block:
+                break
+            done += len(block)
+            if done > MAX_ARCHIVE_BYTES:
+                raise _download_failure(url, too_long)
+            output.write(block)
+            if progress is not None:
+                progress(done, total)
+    # urllib reports a connection that ends early as an ordinary end of file.
+    if total is not None and done != total:
+        what = f"the connection ended after {done:,} of {total:,} bytes"
+        raise _download_failure(url, what)
+
+
+class _LimitedReader:
+    """The unpacked bytes of a gzip file, up to MAX_UNPACKED_BYTES of them."""
+
+    def __init__(self, stream: BinaryIO, url: str):
+        self._stream = stream
+        self._url = url
+        self._bytes_read = 0
+
+    def read(self, size: int) -> bytes:
+        """Return up to `size` bytes; raise UserError past the limit."""
+        block = self._stream.read(size)
+        self._bytes_read += len(block)
+        if self._bytes_read > MAX_UNPACKED_BYTES:
+            what = f"it unpacks to more than {MAX_UNPACKED_BYTES:,} bytes"
+            raise _download_failure(self._url, what)
+        return block
+
+
+def _extract_wanted(
+    archive: pathlib.Path, folder: pathlib.Path, names: tuple[str, ...], url: str
+) -> None:
+    """Write the files `names` of the archive into `folder`, and nothing else.
+
+    Raises:
+      UserError: the archive is damaged, lacks one of `names`, has one twice or as
+        something that is not a plain file, or is larger than the limits.
+      OSError: `folder` cannot be written.
+
+    """
+    missing = list(names)
+    with contextlib.ExitStack() as stack:
+        stream = stack.enter_context(gzip.open(archive, "rb"))
+        reader = _LimitedReader(stream, url)
+        with _blaming_archive(url):
+            # As a stream ("r|"): tarfile then never seeks to where the archive
+            # says, and every byte that it unpacks goes through the limit.
+            tar = stack.enter_context(
+                tarfile.open(fileobj=reader, mode="r|", bufsize=BLOCK_BYTES)
+            )
+        for member in _members(tar, url):
+            name = _wanted_name(member, names, url)
+            if name is None:
+                continue
+            if name not in missing:
+                raise _download_failure(url, f"{name} is in the archive twice")
+            missing.remove(name)
+            _extract_member(tar, member, folder / name, url)
+    if missing:
+        what = f"the archive has no {FOLDER_IN_ARCHIVE}/{missing[0]}"
+        raise _download_failure(url, what)
+
+
+def _members(tar: tarfile.TarFile, url: str) -> Iterator[tarfile.TarInfo]:
+    """Yield the members of `tar` in order, up to MAX_MEMBERS of them."""
+    for _ in range(MAX_MEMBERS):
+        with _blaming_archive(url):
+            member = tar.next()
+        if member is None:
+            return
+        yield member
+    raise _download_failure(url, f"the archive has more than {MAX_MEMBERS:,} members")
+
+
+def _wanted_name(
+    member: tarfile.TarInfo, names: tuple[str, ...], url: str
+) -> str | None:
+    """Return which of `names` the member is, or None for one to pass over.
+
+    The real archive has many other members: they are not written, so where their
+    paths or links point does not matter. One that bears a wanted name on a path
+    that leads out of the archive, or that is a link, a device or a folder at the
+    wanted place, is an archive made to deceive: UserError.
+    """
+    path = pathlib.PurePosixPath(member.name)  # Drops "./" and doubled slashes.
+    if path.name not in names:
+        return None
+    if path.is_absolute() or ".." in path.parts:
+        what = f"the archive has {path.name} on a path that leads out of it"
+        raise _download_failure(url, what)
+    if str(path.parent) != FOLDER_IN_ARCHIVE:
+        return None
+    # A sparse file counts as regular for tarfile; its holes cost no bytes to send.
+    if not member.isreg() or member.issparse():
+        raise _download_failure(url, f"{path.name} in the archive is no plain file")
+    return path.name
+
+
+def _extract_member(
+    tar: tarfile.TarFile, member: tarfile.TarInfo, target: pathlib.Path, url: str
+) -> None:
+    """Write the contents of `member` to the new file `target`."""
+    if member.size > MAX_MEMBER_BYTES:
+        what = f"{target.name} is larger than {MAX_MEMBER_BYTES:,} bytes"
+        raise _download_failure(url, what)
+    with _blaming_archive(url):
+        contents = tar.extractfile(member)
+    left = member.size
+    with contents, open(target, "xb") as output:
+        # Counted here, so that the limit holds for what is written too.
+        while left > 0:
+            with _blaming_archive(url):
+                block = contents.read(min(left, BLOCK_BYTES))
+            if not block:
+                what = f"{target.name} in the archive lacks its last {left:,} bytes"
+                raise _download_failure(url, what)
+            left -= len(block)
+            output.write(block)

@@ -1,0 +1,1 @@
+"""A trained model with its vocabulary: text in, text and scores out."""

@@ -1,0 +1,126 @@
+"""Strings <-> ids inside a TensorFlow graph, as `corpus` and `Vocabulary` do it.
+
+A SavedModel must read text without any of this project's Python.
+"""
+
+import tensorflow as tf
+
+from ptb_lm.data.vocabulary import END_OF_SENTENCE, UNKNOWN, Vocabulary
+
+# What Python's str.split() takes for white space, in RE2's syntax.
+_WHITE_SPACE = r"[\s\p{Z}\x0b\x1c-\x1f\x{85}]+"
+
+
+class GraphTokenizer(tf.Module):
+    """Reads and writes text by a vocabulary, in the graph.
+
+    "word": tokens are what white space separates; a line end is the token
+    ``<eos>`` where the vocabulary has it, otherwise white space too. "char": every
+    character is a token, blanks and line feeds too. What `text_source.letters_only`
+    does to a corpus is done first where the model was trained so.
+
+    Attributes:
+      token_type: "word" or "char".
+      line_end_id: id of ``<eos>`` or of the line feed; None where the vocabulary
+        has none.
+      unknown_id: id of ``<unk>``; None where the vocabulary has none.
+      tokens: the vocabulary in id order, string [vocabulary].
+    """
+
+    def __init__(
+        self, vocabulary: Vocabulary, token_type: str = "word", normalize: str = "none"
+    ):
+        super().__init__()
+        if token_type not in ("word", "char"):
+            raise ValueError(f"token_type is {token_type!r}, neither word nor char")
+        self.token_type = token_type
+        self._normalize = normalize
+        self.unknown_id = vocabulary.unknown_id
+        self.line_end_id = None
+        line_end = END_OF_SENTENCE if token_type == "word" else "\n"
+        if line_end in vocabulary.tokens:
+            self.line_end_id = vocabulary.tokens.index(line_end)
+        self.tokens = tf.constant(vocabulary.tokens)
+        ids = tf.range(len(vocabulary), dtype=tf.int32)
+        self._table = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(self.tokens, ids), default_value=-1
+        )
+
+    def split(self, texts: tf.Tensor, close_lines: bool) -> tf.RaggedTensor:
+        r"""Tokens of the texts, as they stand there.
+
+        Args:
+          texts: string [n], UTF-8; bytes that are not become U+FFFD. Lines end in
+            ``\n`` or ``\r\n``.
+          close_lines: whether a text of words that does not end in a line end
+            gets one, as the last line of a corpus does.
+
+        Returns:
+          string [n, (tokens)].
+        """
+        texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
+        texts = tf.strings.regex_replace(texts, "\r\n", "\n")
+        if self._normalize == "letters":
+            texts = tf.strings.regex_replace(texts, "[^A-Za-z]+", " ")
+            texts = tf.strings.lower(tf.strings.regex_replace(texts, "^ ", ""))
+        if self.token_type == "char":
+            return tf.strings.unicode_split(texts, "UTF-8")
+        if close_lines:
+            texts = tf.strings.regex_replace(texts, r"([^\n])\z", r"\1" + "\n")
+        if self.line_end_id is not None:
+            texts = tf.strings.regex_replace(texts, "\n", f" {END_OF_SENTENCE} ")
+        texts = tf.strings.regex_replace(texts, _WHITE_SPACE, " ")
+        return tf.strings.split(texts)
+
+    def ids(self, tokens: tf.RaggedTensor) -> tf.RaggedTensor:
+        """Ids of tokens: string [n, (t)] -> int32 [n, (t)].
+
+        Unknown tokens become ``<unk>``.
+
+        Raises:
+          tf.errors.InvalidArgumentError: a token is unknown and the vocabulary has
+            no ``<unk>``; the message names it.
+        """
+        ids = self._table.lookup(tokens.flat_values)
+        unknown = ids < 0
+        if self.unknown_id is not None:
+            return tokens.with_flat_values(tf.where(unknown, self.unknown_id, ids))
+        message = f"not in the vocabulary, which has no {UNKNOWN} to stand for it:"
+        words = tf.boolean_mask(tokens.flat_values, unknown)
+        check = tf.debugging.Assert(tf.reduce_all(~unknown), [message, words])
+        with tf.control_dependencies([check]):
+            return tokens.with_flat_values(tf.identity(ids))
+
+    def start_line(self, ids: tf.RaggedTensor) -> tf.RaggedTensor:
+        """Puts a line end, after which a sentence starts, before every row.
+
+        Raises:
+          tf.errors.InvalidArgumentError: the vocabulary has no line end and a row
+            is empty, so that there is nothing to go on from.
+        """
+        if self.line_end_id is not None:
+            starts = tf.fill([ids.nrows(), 1], self.line_end_id)
+            return tf.concat([starts, ids], axis=1)
+        check = tf.debugging.Assert(
+            tf.reduce_all(ids.row_lengths() > 0),
+            ["an empty prompt, and no line end in the vocabulary to start from"],
+        )
+        with tf.control_dependencies([check]):
+            return ids.with_flat_values(tf.identity(ids.flat_values))
+
+    def join(self, ids: tf.RaggedTensor) -> tf.Tensor:
+        """Writes tokens as a person would: int32 [n, (t)] -> string [n].
+
+        Words with a blank between them, characters with none; ``<eos>`` is the
+        end of a line.
+        """
+        tokens = tf.gather(self.tokens, ids.flat_values)
+        if self.line_end_id is not None:
+            tokens = tf.where(ids.flat_values == self.line_end_id, "\n", tokens)
+        blank = " " if self.token_type == "word" else ""
+        texts = tf.strings.unsorted_segment_join(
+            tokens, ids.value_rowids(), ids.nrows(), separator=blank
+        )
+        if self.token_type == "word":
+            texts = tf.strings.regex_replace(texts, " ?\n ?", "\n")
+        return texts

@@ -1,0 +1,79 @@
+"""Softmax cross entropy over a large vocabulary, with its gradient."""
+
+import tensorflow as tf
+
+from ptb_lm.model.precision import cast, matmul
+
+# Below this a float32 probability loses digits, and then becomes zero.
+_SMALLEST_PROBABILITY = 1e-30
+
+
+def token_nats(
+    features: tf.Tensor,
+    matrix: tf.Tensor,
+    bias: tf.Tensor,
+    targets: tf.Tensor,
+    tied: bool = False,
+    matmul_dtype: str | None = None,
+) -> tf.Tensor:
+    """Cross entropy of each target under softmax(features W + bias).
+
+    The softmax is taken once: the loss reads its value at the target, and the
+    gradient of the logits, softmax - one-hot, is made of it in place. Whatever
+    scales a row does so on [n, hidden], not on [n, vocabulary].
+
+    Args:
+      features: [n, hidden].
+      matrix: W, [hidden, vocabulary], or [vocabulary, hidden] where tied.
+      bias: [vocabulary].
+      targets: int32 [n].
+      tied: whether the matrix is an embedding, to be transposed.
+      matmul_dtype: type that matrices are multiplied in, see `precision`; None:
+        their own.
+
+    Returns:
+      -log p(target) in nats, float32 [n].
+    """
+    rows = tf.range(tf.shape(targets)[0], dtype=targets.dtype)
+    places = tf.stack([rows, targets], axis=1)  # of the targets' logits, [n, 2]
+
+    @tf.custom_gradient
+    def run(features, matrix, bias):
+        factor = cast(matrix, matmul_dtype)
+
+        def logits():
+            products = matmul(features, factor, transpose_b=tied)
+            return tf.nn.bias_add(products, bias)
+
+        probabilities = tf.nn.softmax(logits())
+        target_probabilities = tf.gather_nd(probabilities, places)
+        nats = tf.cond(
+            tf.reduce_all(target_probabilities > _SMALLEST_PROBABILITY),
+            lambda: -tf.math.log(target_probabilities),
+            lambda: _nats_of_improbable(logits(), places),
+        )
+
+        def gradient(d_nats):
+            # Read before it is changed, so that it can be changed in place.
+            with tf.control_dependencies([target_probabilities]):
+                ones = tf.ones_like(target_probabilities)
+                delta = tf.tensor_scatter_nd_sub(probabilities, places, ones)
+            d_bias = tf.squeeze(tf.matmul(d_nats[None], delta), axis=0)
+            delta = cast(delta, matmul_dtype)
+            weighted = features * d_nats[:, None]
+            d_features = matmul(delta, factor, transpose_b=not tied)
+            d_matrix = (
+                matmul(delta, weighted, transpose_a=True)
+                if tied
+                else matmul(weighted, delta, transpose_a=True)
+            )
+            return d_nats[:, None] * d_features, d_matrix, d_bias
+
+        return nats, gradient
+
+    return run(features, tf.convert_to_tensor(matrix), tf.convert_to_tensor(bias))
+
+
+def _nats_of_improbable(logits, places):
+    """Nats of targets whose probability a float32 cannot hold, [n]."""
+    return tf.reduce_logsumexp(logits, axis=1) - tf.gather_nd(logits, places)

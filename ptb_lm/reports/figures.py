@@ -1,0 +1,194 @@
+"""Pictures of recorded runs and benchmarks, as SVG files.
+
+matplotlib, which draws them, is an optional dependency (`pip install -e '.[plots]'`).
+A picture's bytes are a function of what it shows and of matplotlib's version: there
+is no date in it, and a digest of its data is.
+"""
+
+import contextlib
+import hashlib
+import io
+import json
+import math
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ptb_lm.errors import UserError
+from ptb_lm.reports.table import PUBLISHED, RecordedRun
+from ptb_lm.system import files
+
+# Okabe and Ito's colours, which colour-blind people tell apart (without the yellow
+# and the black, which serve elsewhere or are faint on white).
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = "osD^v"
+SIDES = {  # of the benchmark: name -> label, colour
+    "ours": ("this project", COLOURS[0]),
+    "ours, 32 streams": ("this project, 32 streams", COLOURS[5]),
+    "pytorch": ("PyTorch", COLOURS[1]),
+    "keras": ("Keras", COLOURS[4]),
+    "ceiling": ("the machine's limit", "#999999"),
+}
+STYLE = {
+    "font.size": 10,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": "#DDDDDD",
+    "svg.hashsalt": "ptb_lm",  # ids in the file: the same every time
+    "svg.fonttype": "path",
+}
+
+
+def draw_runs(runs: list[RecordedRun], folder: pathlib.Path) -> list[pathlib.Path]:
+    """Draws the learning curves, against epochs and against time.
+
+    Args:
+      runs: what to draw; runs on the words or characters of one corpus share a panel.
+      folder: where the figures go; made if it is missing.
+
+    Returns:
+      The files written: learning_curves.svg, wall_time.svg.
+
+    Raises:
+      UserError: matplotlib is not there, or a file cannot be written.
+    """
+    data = {}
+    for run in runs:
+        tokens = {"word": "words", "char": "characters"}[run.config.data.token_type]
+        title = f"{run.results['corpus']}, {tokens}"
+        panel = data.setdefault(title, {"runs": {}, "lines": {}})
+        epochs = run.results["epochs"]
+        panel["runs"][run.name] = {
+            "epoch": [epoch["epoch"] for epoch in epochs],
+            # A run that did not record it has no curve against time.
+            "hours": [epoch.get("wall_seconds", math.nan) / 3600 for epoch in epochs],
+            "train": [epoch["train_perplexity"] for epoch in epochs],
+            "valid": [epoch["valid_perplexity"] for epoch in epochs],
+        }
+        published = PUBLISHED.get((run.results["corpus"], run.results["parameters"]))
+        if published:
+            panel["lines"][f"published, {run.results['model']}"] = published[1]
+        if run.results["floor_perplexity"] is not None:
+            panel["lines"]["lowest possible"] = run.results["floor_perplexity"]
+    curves, times = folder / "learning_curves.svg", folder / "wall_time.svg"
+    _save(curves, data, lambda figure: _panels(figure, data, "epoch"))
+    _save(times, data, lambda figure: _panels(figure, data, "hours"))
+    return [curves, times]
+
+
+def draw_benchmark(rows: list[dict[str, Any]], path: pathlib.Path) -> pathlib.Path:
+    """Draws the benchmark's speeds as bars, a panel for each row.
+
+    Args:
+      rows: as benchmarks/results.json has them.
+      path: the file to write.
+
+    Raises:
+      UserError: as `draw_runs`.
+    """
+    data = [
+        [f"{row['preset']}, {row['workload']}", row["tokens_per_second"]]
+        for row in rows
+    ]
+    _save(path, data, lambda figure: _bars(figure, data))
+    return path
+
+
+def _panels(figure: Any, data: dict[str, Any], axis: str) -> None:
+    """Perplexity against epochs or hours, a panel for each corpus."""
+    columns = min(len(data), 2)
+    rows = -(-len(data) // columns)
+    figure.set_size_inches(7.5 if columns == 1 else 12, 4.2 * rows)
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in panels[len(data) :]:
+        axes.remove()
+    for axes, (title, panel) in zip(panels, data.items(), strict=False):
+        for index, (name, run) in enumerate(panel["runs"].items()):
+            colour = COLOURS[index % len(COLOURS)]
+            marker = MARKERS[index % len(MARKERS)]
+            style = {"marker": marker, "ms": 4, "markevery": len(run[axis]) // 40 + 1}
+            axes.plot(run[axis], run["valid"], color=colour, label=name, **style)
+            if axis == "epoch":
+                axes.plot(run[axis], run["train"], color=colour, ls="--", lw=1)
+        for index, (name, value) in enumerate(panel["lines"].items()):
+            axes.axhline(value, color="#555555", lw=1, ls=(index, (1, 2)))
+            axes.annotate(
+                f"{name}: {value:.2f}",
+                (1, value),
+                xycoords=("axes fraction", "data"),
+                ha="right",
+                va="bottom",
+                fontsize=8,
+            )
+        axes.set_title(title, loc="left")
+        dashes = ", valid (solid) and train (dashed)" if axis == "epoch" else ", valid"
+        axes.set_ylabel(f"perplexity{dashes}")
+        axes.set_xlabel("epoch" if axis == "epoch" else "hours of wall time")
+        axes.xaxis.get_major_locator().set_params(integer=axis == "epoch")
+        _logarithmic(axes)
+        axes.legend(frameon=False)
+
+
+def _logarithmic(axes: Any) -> None:
+    """A logarithmic axis with plain numbers, of which there are a few."""
+    from matplotlib import ticker
+
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    steps = (1, 1.5, 2, 3, 5, 7) if high < 1000 * low else (1,)
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [step * 10.0**decade for decade in decades for step in steps]
+    axes.set_yticks([tick for tick in ticks if low <= tick <= high])
+    axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda tick, _: f"{tick:g}"))
+    axes.yaxis.set_minor_locator(ticker.NullLocator())
+
+
+def _bars(figure: Any, data: list[list[Any]]) -> None:
+    """Tokens a second, a panel for each workload."""
+    heights = [len(speeds) for _, speeds in data]
+    figure.set_size_inches(7.5, 0.28 * sum(heights) + 0.5 * len(data))
+    panels = figure.subplots(len(data), squeeze=False, height_ratios=heights)[:, 0]
+    for axes, (name, speeds) in zip(panels, data, strict=True):
+        labels = [SIDES[side][0] for side in speeds]
+        colours = [SIDES[side][1] for side in speeds]
+        bars = axes.barh(labels, list(speeds.values()), color=colours)
+        axes.bar_label(bars, [f"{speed:,.0f}" for speed in speeds.values()], padding=3)
+        axes.set_title(f"{name}: tokens a second", loc="left", fontsize=10)
+        axes.invert_yaxis()
+        axes.margins(x=0.12)
+        axes.grid(False)
+        axes.set_xticks([])
+        axes.spines["bottom"].set_visible(False)
+
+
+def _save(path: pathlib.Path, data: Any, draw: Callable[[Any], None]) -> None:
+    """Draws on a figure and writes it."""
+    with _matplotlib() as figure_class:
+        files.make_folder(path.parent)
+        figure = figure_class(layout="constrained", facecolor="white")
+        draw(figure)
+        content = io.BytesIO()
+        metadata = {"Date": None, "Description": digest(data)}
+        figure.savefig(content, format="svg", metadata=metadata)
+    files.write_atomically(path, lambda file: file.write(content.getvalue()))
+
+
+def digest(data: Any) -> str:
+    """Fingerprint of what a figure shows."""
+    return f"data {hashlib.sha256(json.dumps(data).encode()).hexdigest()}"
+
+
+@contextlib.contextmanager
+def _matplotlib() -> Iterator[type]:
+    """Matplotlib's Figure, in our style; UserError where there is none."""
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise UserError(
+            "no figures: matplotlib is missing (pip install 'matplotlib>=3.10,<4')"
+        ) from None
+    with matplotlib.rc_context(STYLE):
+        yield Figure

@@ -1,0 +1,68 @@
+"""Which words a model has put near each other."""
+
+import numpy as np
+
+from ptb_lm.errors import UserError
+from ptb_lm.runs.folder import RunFolder
+
+DEFAULT_WORDS = 10  # the most frequent ones, where none are given
+
+
+def nearest(
+    embedding: np.ndarray, ids: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of an embedding that point most nearly as the given ones do.
+
+    Args:
+      embedding: float32 [vocabulary, width].
+      ids: rows to compare with all others, int [n].
+      count: how many to find for each; at most vocabulary - 1 are there.
+
+    Returns:
+      Ids, the nearest first and the row itself left out, int64 [n, count], and
+      their cosines, float64 [n, count].
+    """
+    rows = embedding.astype(np.float64)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    rows /= np.where(lengths > 0, lengths, 1.0)  # a zero row is near nothing
+    cosines = rows[ids] @ rows.T
+    cosines[np.arange(len(ids)), ids] = -np.inf
+    found = np.argsort(-cosines, axis=1, kind="stable")[:, : len(rows) - 1][:, :count]
+    return found, np.take_along_axis(cosines, found, axis=1)
+
+
+def neighbours_table(
+    folder: RunFolder, words: list[str], count: int, weights: str
+) -> str:
+    """Markdown table of words and their nearest neighbours by cosine.
+
+    Args:
+      folder: a trained run.
+      words: the words; none: the most frequent ones.
+      count: neighbours of each.
+      weights: "best" or "last".
+
+    Raises:
+      UserError: the run has no checkpoint, or a word is not in its vocabulary.
+    """
+    vocabulary = folder.vocabulary()
+    words = words or [*vocabulary.tokens[:DEFAULT_WORDS]]
+    unknown = [word for word in words if word not in vocabulary.tokens]
+    if unknown:
+        raise UserError(f"--words: not in the vocabulary: {', '.join(unknown)}")
+    embedding = folder.weights(weights)["embedding"]
+    ids, cosines = nearest(embedding, vocabulary.encode(words), count)
+    lines = ["| word | nearest words, with their cosine |", "|---|---|"]
+    for word, row, values in zip(words, ids, cosines, strict=True):
+        near = [
+            f"{_cell(token)} {cosine:.2f}"
+            for token, cosine in zip(vocabulary.decode(row), values, strict=True)
+        ]
+        lines.append(f"| {_cell(word)} | {', '.join(near)} |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(token: str) -> str:
+    """A token as Markdown shows it in a table."""
+    shown = token if token.isprintable() and not token.isspace() else ascii(token)
+    return f"`{shown}`" if set(shown) & set("<>|*_\\`$#") else shown

@@ -1,0 +1,215 @@
+"""The folder of one run: what is in it, and who may write to it."""
+
+import contextlib
+import fcntl
+import functools
+import json
+import os
+import pathlib
+import platform
+import subprocess
+from typing import Any
+
+import numpy as np
+
+from ptb_lm.config import Config, format_value
+from ptb_lm.data.vocabulary import Vocabulary
+from ptb_lm.errors import UserError
+from ptb_lm.runs.checkpoint import CheckpointFolder
+from ptb_lm.system import files
+
+
+class RunFolder:
+    """Paths and small files of a run.
+
+    flags.txt        the full configuration, an absl flagfile
+    vocabulary.json  tokens in id order
+    checkpoints/     last two and best
+    train/, valid/   TensorBoard, a folder for each curve, and floor/
+    plugins/         TensorBoard, the embeddings and profiles
+    results.json     scores and what they were measured with
+    saved_model/     the best weights, for TensorFlow alone
+    model.keras      the best weights, for Keras
+    run.lock         held by the process that trains
+    """
+
+    def __init__(self, path: pathlib.Path):
+        self.path = path
+        self.checkpoints = CheckpointFolder(path / "checkpoints")
+        self._lock = None
+
+    def open_for_training(self, config: Config, vocabulary: Vocabulary) -> None:
+        """Creates the folder, or checks that it holds this very run.
+
+        Takes the run's lock, which the process holds until `close` or its end.
+
+        Raises:
+          UserError: another process trains here, the folder holds a run with
+            other options or another corpus, or it cannot be written.
+        """
+        files.make_folder(self.path)
+        self._take_lock()
+        if self.holds_run():
+            self.check_same_run(config, vocabulary)
+        else:
+            vocabulary.save(self.path / "vocabulary.json")
+            files.write_text(self.path / "flags.txt", config.to_text())
+        self._sign_lock(f"process {os.getpid()} on {platform.node()}\n")
+
+    def close(self) -> None:
+        """Gives the lock back, where it was taken."""
+        if self._lock is not None:
+            with contextlib.suppress(UserError, OSError):
+                self._sign_lock("")
+            self._lock.close()
+            self._lock = None
+
+    def holds_run(self) -> bool:
+        """Whether a run was started in this folder."""
+        return os.path.isfile(self.path / "flags.txt")
+
+    def check_same_run(self, config: Config, vocabulary: Vocabulary) -> None:
+        """Raises UserError listing what this run was started with instead."""
+        stored = self.config().run_values()
+        differences = [
+            f"--{name}={format_value(stored[name])} there, {format_value(value)} here"
+            for name, value in config.run_values().items()
+            if stored[name] != value
+        ]
+        if not differences and self.vocabulary() != vocabulary:
+            differences = ["another vocabulary"]
+        if differences:
+            raise UserError(
+                f"{self.path} holds a run with other options:"
+                f" {'; '.join(differences)}; repeat its options or give another"
+                " --save_path"
+            )
+
+    def config(self) -> Config:
+        """The configuration that the run was started with.
+
+        Raises:
+          UserError: there is no run in this folder, or flags.txt is damaged.
+        """
+        path = self.path / "flags.txt"
+        if not self.holds_run():
+            raise UserError(f"{self.path}: no run there (no flags.txt)")
+        return Config.from_text(files.read_text(path), str(path))
+
+    def vocabulary(self) -> Vocabulary:
+        """The run's vocabulary; UserError where it cannot be read."""
+        return Vocabulary.load(self.path / "vocabulary.json")
+
+    def weights(self, kind: str) -> dict[str, np.ndarray]:
+        """The model's variables, by name, of the "best" or "last" checkpoint.
+
+        Raises:
+          UserError: the run has no such checkpoint, or it is damaged.
+        """
+        checkpoint = self.checkpoints.load(kind)
+        if checkpoint is None:
+            raise UserError(f"{self.path}: no '{kind}' checkpoint yet; train first")
+        return {
+            name.removeprefix("model/"): array
+            for name, array in checkpoint.arrays.items()
+            if name.startswith("model/")
+        }
+
+    def write_results(self, results: dict[str, Any]) -> None:
+        """Writes results.json atomically."""
+        files.write_json(self.path / "results.json", results)
+
+    def read_results(self) -> dict[str, Any]:
+        """What `write_results` wrote; UserError where it cannot be read."""
+        path = self.path / "results.json"
+        try:
+            results = json.loads(files.read_text(path))
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path}: not JSON: {error}") from error
+        if not isinstance(results, dict):
+            raise UserError(f"{path}: not a run's results: no JSON object")
+        return results
+
+    def _take_lock(self) -> None:
+        """Locks run.lock; what it holds is left as it is."""
+        path = self.path / "run.lock"
+        try:
+            lock = path.open("ab+", buffering=0)
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.seek(0)
+            owner = lock.read(200).decode("utf-8", "replace").strip()
+            raise UserError(
+                f"{self.path}: {owner or 'another process'} is training there"
+            ) from error
+        except OSError as error:
+            raise UserError(f"{path}: cannot write: {error.strerror}") from error
+        self._lock = lock
+
+    def _sign_lock(self, owner: str) -> None:
+        """Says in run.lock whose it is, for those who find it locked."""
+        try:
+            self._lock.truncate(0)
+            self._lock.write(owner.encode())
+        except OSError as error:
+            raise UserError(
+                f"{self._lock.name}: cannot write: {error.strerror}"
+            ) from error
+
+
+@functools.cache
+def provenance() -> dict[str, Any]:
+    """What a result was measured with: versions, revision, machine."""
+    import keras
+    import tensorflow as tf
+
+    return {
+        "versions": {
+            "python": platform.python_version(),
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "numpy": np.__version__,
+        },
+        "git_revision": _git_revision(),
+        "machine": {
+            "processor": _processor_name(),
+            "cores": _count_cores(),
+            "system": platform.platform(),
+            "gpus": [d.name for d in tf.config.list_physical_devices("GPU")],
+        },
+    }
+
+
+def _git_revision() -> str | None:
+    """Commit of the project, "-dirty" appended where files differ from it."""
+    command = ["git", "--no-optional-locks", "describe", "--always", "--dirty"]
+    command += ["--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(
+            command,
+            cwd=pathlib.Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def _count_cores() -> int | None:
+    """Cores that this process may use, where the system tells."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
+
+
+def _processor_name() -> str:
+    """The processor's model name as the system tells it."""
+    try:
+        for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,1 @@
+"""Files, signals, progress, memory, the start of TensorFlow."""

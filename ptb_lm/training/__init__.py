@@ -1,0 +1,1 @@
+"""Optimizers, schedules, the training step and the loop around it."""

@@ -1,0 +1,406 @@
+"""What the user gets wrong: one line, exit status 2, nothing written."""
+
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import run_ptb
+from ptb_lm.config import option_groups
+from tests.support.command_line import (
+    SPLITS,
+    TEXT,
+    tree,
+    write_corpus,
+)
+
+ROOT = pathlib.Path(run_ptb.__file__).parent
+PRESETS = sorted(path.stem for path in (ROOT / "flags").glob("*.flags"))
+# Options by the smallest value that is allowed.
+SIZES_FROM_ONE = [
+    "batch_size",
+    "num_steps",
+    "hidden_size",
+    "num_layers",
+    "max_max_epoch",
+    "log_every_steps",
+    "keep_checkpoints",
+    "num_tokens",
+    "num_samples",
+    "num_neighbours",
+]
+SIZES_FROM_ZERO = [
+    "max_vocab_size",
+    "max_tokens",
+    "max_epoch",
+    "early_stopping",
+    "save_every_steps",
+    "sample_tokens",
+    "histograms_every_steps",
+    "seed",
+    "top_k",
+]
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """A corpus that is as it should be, in a folder with a blank in its name."""
+    return write_corpus(tmp_path / "my corpus")
+
+
+# --- --data_path --------------------------------------------------------------
+
+
+def test_no_such_data_path(fails, tmp_path):
+    line = fails(f"--data_path={tmp_path}/nowhere", "--model=test")
+    assert line == f"--data_path={tmp_path}/nowhere: no such file or folder"
+
+
+def test_empty_folder(fails, tmp_path):
+    (tmp_path / "empty").mkdir()
+    line = fails(f"--data_path={tmp_path}/empty")
+    assert f"{tmp_path}/empty" in line
+    assert "ptb.{train,valid,test}.txt" in line
+    assert "{train,valid,test}.txt" in line
+
+
+def test_folder_of_other_files(fails, tmp_path):
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text(TEXT)
+    assert "{train,valid,test}.txt" in fails(f"--data_path={tmp_path}/other")
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_missing_file(fails, tmp_path, split):
+    folder = write_corpus(tmp_path / "corpus", **{split: None})
+    assert fails(f"--data_path={folder}") == (
+        f"--data_path={folder}: {split}.txt is missing"
+    )
+
+
+@pytest.mark.parametrize("split", SPLITS)
+@pytest.mark.parametrize("content", ["", "\n\r\n \n"], ids=["empty", "blank lines"])
+def test_file_without_words(fails, tmp_path, split, content):
+    folder = write_corpus(tmp_path / "corpus", **{split: content})
+    line = fails(f"--data_path={folder}")
+    assert f"{folder}/{split}.txt: no words" in line
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_not_utf8(fails, tmp_path, split):
+    folder = write_corpus(tmp_path / "corpus", **{split: b"one\ntwo\ncaf\xe9\n"})
+    line = fails(f"--data_path={folder}")
+    assert f"{folder}/{split}.txt, line 3: not UTF-8" in line
+    assert "0xe9" in line
+
+
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_word_that_train_lacks(fails, tmp_path, split):
+    texts = {"train": "a b\n" * 99, "valid": "a\n" * 99, "test": "b\n" * 99}
+    texts[split] = "a\nb a\na zebra\n"
+    folder = write_corpus(tmp_path / "corpus", **texts)
+    line = fails(f"--data_path={folder}")
+    assert f"{folder}/{split}.txt, line 3: the word 'zebra'" in line
+    assert "<unk>" in line
+
+
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        ("", "no words"),
+        (" \n\n", "no words"),
+        ("some words\n" * 3, "3 lines are too few"),
+        (b"\xff\xfe\n" * 40, "line 1: not UTF-8"),
+    ],
+)
+def test_one_file(fails, tmp_path, content, said):
+    path = tmp_path / "story.txt"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    line = fails(f"--data_path={path}")
+    assert str(path) in line
+    assert said in line
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/dev/null",
+        "/proc/self/mem/x",
+        "~no-such-user/corpus",
+        pytest.param("x" * 300, id="too long"),
+        pytest.param("two\nlines", id="two lines"),
+        pytest.param("nul\0", id="nul"),
+        pytest.param("\udcff", id="bytes that are not UTF-8"),
+    ],
+)
+def test_odd_data_paths(fails, path):
+    line = fails(f"--data_path={path}")
+    assert (path if path.isprintable() else ascii(path)) in line
+
+
+# --- Corpora too short for a batch --------------------------------------------
+
+
+@pytest.mark.parametrize("split", ["train", "valid"])
+@pytest.mark.parametrize("tokens", [60 - 5, 2])
+def test_too_short(fails, tmp_path, split, tokens):
+    text = "the cat <unk> sat\n" * (tokens // 5) or "<unk>\n"
+    folder = write_corpus(tmp_path / "corpus", **{split: text})
+    if split == "train":
+        (folder / "valid.txt").write_text(text)
+    line = fails("--model=test", f"--data_path={folder}", f"--save_path={tmp_path}/run")
+    assert f"the {split} text has {tokens} tokens" in line
+    for part in ("--batch_size=20", "--num_steps=2", "60"):
+        assert part in line
+
+
+def test_batch_beyond_every_corpus(fails, corpus):
+    line = fails(f"--data_path={corpus}", f"--batch_size={10**30}")
+    assert f"--batch_size={10**30}" in line
+
+
+# --- --save_path --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("below", ["", "/run", "/deep/run"])
+def test_file_in_the_way(fails, tmp_path, corpus, below):
+    (tmp_path / "file").write_text("mine")
+    path = f"{tmp_path}/file{below}"
+    line = fails("--model=test", f"--data_path={corpus}", f"--save_path={path}")
+    assert path in line
+
+
+@pytest.mark.parametrize("path", ["/proc/run", "/proc/self/status", "/sys/run"])
+def test_where_nothing_can_be_written(fails, corpus, path):
+    line = fails("--model=test", f"--data_path={corpus}", f"--save_path={path}")
+    assert path in line
+    assert "cannot" in line
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "~no-such-user/run",
+        pytest.param("x" * 300, id="too long"),
+    ],
+)
+def test_odd_save_paths(fails, corpus, path):
+    line = fails("--model=test", f"--data_path={corpus}", f"--save_path={path}")
+    assert path in line
+
+
+def test_save_path_of_two_lines(fails, corpus):
+    line = fails(f"--data_path={corpus}", "--save_path=two\nlines")
+    assert r"--save_path='two\nlines'" in line
+
+
+def test_init_from_no_run(fails, tmp_path, corpus):
+    line = fails(
+        "--model=test",
+        f"--data_path={corpus}",
+        f"--save_path={tmp_path}/run",
+        f"--init_from={tmp_path}/nowhere",
+    )
+    assert f"{tmp_path}/nowhere" in line
+
+
+@pytest.mark.parametrize("mode", ["evaluate", "report"])
+def test_mode_that_needs_a_run(fails, tmp_path, mode):
+    line = fails(f"--mode={mode}", f"--save_path={tmp_path}/nowhere")
+    assert f"{tmp_path}/nowhere" in line
+
+
+# --- --model and --flagfile ---------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["huge", "../x", "../flags/small", "/etc/passwd", "", ".", "small.flags"]
+)
+@pytest.mark.parametrize(
+    "form",
+    ["--model={}", "-model={}", "--model {}"],
+)
+def test_unknown_model(fails, corpus, name, form):
+    arguments = [part.replace("{}", name) for part in form.split()]
+    line = fails(*arguments, f"--data_path={corpus}", "--max_max_epoch=1")
+    assert f"--model={name}" in line
+    for preset in PRESETS:
+        assert preset in line
+
+
+def test_missing_flagfile(fails, tmp_path):
+    line = fails(f"--flagfile={tmp_path}/none.flags")
+    assert f"{tmp_path}/none.flags" in line
+    assert "ERROR" not in line
+
+
+def test_flagfile_is_a_folder(fails, tmp_path):
+    assert str(tmp_path) in fails(f"--flagfile={tmp_path}")
+
+
+def test_flagfile_is_not_text(fails, tmp_path):
+    path = tmp_path / "bad.flags"
+    path.write_bytes(b"\xff\xfe--seed=3\n")
+    assert "flagfile" in fails(f"--flagfile={path}")
+
+
+@pytest.mark.parametrize(
+    "content, said",
+    [
+        ("--no_such_flag=3\n", "no_such_flag"),
+        ("--batch_size=0\n", "--batch_size=0"),
+        ("--model=huge\n", "--model=huge"),
+        ("seed=3\n", "seed=3"),
+    ],
+)
+def test_flagfile_of_wrong_flags(fails, tmp_path, content, said):
+    path = tmp_path / "my.flags"
+    path.write_text(content)
+    assert said in fails(f"--flagfile={path}")
+
+
+# --- Values -------------------------------------------------------------------
+
+
+def test_unknown_flag(fails):
+    assert "no_such_flag" in fails("--no_such_flag=1")
+
+
+@pytest.mark.parametrize("arguments", [["corpus"], ["--seed=2", "corpus", "--seed=3"]])
+def test_positional_argument(fails, arguments):
+    assert "'corpus'" in fails(*arguments)
+
+
+@pytest.mark.parametrize("flag", ["--batch_size", "--data_path", "--model"])
+def test_missing_value(fails, flag):
+    assert flag in fails(flag)
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        *(f"--{name}={value}" for name in SIZES_FROM_ONE for value in (0, -1)),
+        *(f"--{name}={value}" for name in SIZES_FROM_ZERO for value in (-1, -(10**30))),
+        *(
+            f"--{name}={size}"
+            for name in ("batch_size", "num_steps", "hidden_size", "num_layers", "seed")
+            for size in (2**31, 10**4000)
+        ),
+        *(f"--keep_prob={value}" for value in ("0.0", "-0.5", "1.5", "nan", "inf")),
+        *(f"--learning_rate={value}" for value in ("0.0", "-1.0", "inf", "nan")),
+        *(f"--lr_decay={value}" for value in ("0.0", "-1.0", "1.1", "-inf", "nan")),
+        *(f"--max_grad_norm={value}" for value in ("0.0", "-5.0", "inf", "nan")),
+        *(f"--top_p={value}" for value in ("0.0", "-0.1", "1.5", "nan")),
+        *(f"--temperature={value}" for value in ("-1.0", "inf", "nan")),
+        *(f"--init_scale={value}" for value in ("-0.1", "inf", "nan")),
+        *(f"--forget_bias={value}" for value in ("-0.1", "inf", "nan")),
+        "--mode=play",
+        "--optimizer=adamw",
+        "--split=dev",
+        "--weights=worst",
+        "--counting=none",
+        "--rnn_mode=fast",
+        "--dtype=float16",
+        "--token_type=byte",
+        "--format=xml",
+        "--cell=transformer",
+        "--loss_scale=median",
+        "--normalize=digits",
+    ],
+)
+def test_value_out_of_range(fails, corpus, tmp_path, flag):
+    line = fails(flag, f"--data_path={corpus}", f"--save_path={tmp_path}/run")
+    assert line.startswith(f"{flag}: must be ")
+
+
+def test_value_beyond_floating_point(fails):
+    assert "--learning_rate=inf: must be" in fails("--learning_rate=1e999")
+
+
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--batch_size=abc",
+        "--batch_size=2.5",
+        "--batch_size=",
+        "--num_steps=1e3",
+        "--keep_prob=half",
+        "--learning_rate=",
+        "--tied=maybe",
+        f"--seed={'9' * 5000}",
+    ],
+)
+def test_value_of_the_wrong_kind(fails, flag):
+    name, _, value = flag.partition("=")
+    line = fails(flag)
+    assert name in line
+    assert value in line
+
+
+def test_every_numeric_option_has_a_lowest_value():
+    """No size can be forgotten in the lists above."""
+    sizes = set()
+    for _, options in option_groups():
+        for option in options:
+            rule = option.metadata
+            if isinstance(option.default, bool | str):
+                continue
+            assert rule["minimum"] is not None or rule["above"] is not None, option.name
+            if isinstance(option.default, int):
+                sizes.add(option.name)
+    assert sizes == {*SIZES_FROM_ONE, *SIZES_FROM_ZERO}
+
+
+@pytest.mark.parametrize(
+    "steps", ["7", "7,", "0,5", "9,8", "a,b", "1,2,3", "²,³", "9" * 5000]
+)
+def test_profile_steps(fails, corpus, tmp_path, steps):
+    flags = ["--model=test", f"--data_path={corpus}", f"--save_path={tmp_path}/r"]
+    line = fails(f"--profile_steps={steps}", *flags)
+    assert line.startswith(f"--profile_steps={steps}: must be FIRST,LAST")
+
+
+def test_sample_prompts(fails, tmp_path):
+    corpus = write_corpus(tmp_path / "corpus", **dict.fromkeys(SPLITS, "a b\n" * 500))
+    line = fails(
+        "--sample_prompts=a b|a zebra",
+        f"--data_path={corpus}",
+        f"--save_path={corpus}/r",
+    )
+    assert line == "--sample_prompts: not in the corpus: 'zebra'"
+
+
+# --- The real program ---------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "case", ["bad path", "unknown model", "too short", "unwritable"]
+)
+def test_from_the_shell(tmp_path, corpus, case):
+    arguments = {
+        "bad path": [f"--data_path={tmp_path}/nowhere"],
+        "unknown model": ["--model=huge"],
+        "too short": [f"--data_path={corpus}", "--batch_size=1000"],
+        "unwritable": ["--model=test", f"--data_path={corpus}"],
+    }[case]
+    (tmp_path / "file").touch()
+    arguments.append(f"--save_path={tmp_path}/file/run")
+    before = tree(tmp_path)
+    done = subprocess.run(
+        [sys.executable, ROOT / "run_ptb.py", *arguments],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2, done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("run_ptb.py: ")
+    assert {
+        "bad path": f"{tmp_path}/nowhere",
+        "unknown model": "--model=huge",
+        "too short": "--batch_size=1000",
+        "unwritable": f"{tmp_path}/file/run",
+    }[case] in lines[0]
+    assert tree(tmp_path) == before

@@ -1,0 +1,110 @@
+"""The figures show what was recorded, and README's are the ones that are made."""
+
+import json
+import pathlib
+import re
+import sys
+
+import pytest
+from matplotlib.figure import Figure
+
+import run_ptb
+from ptb_lm.errors import UserError
+from ptb_lm.reports import figures
+from ptb_lm.reports.table import recorded_runs
+
+PROJECT = pathlib.Path(__file__).resolve().parents[2]
+RUNS = PROJECT / "results"
+BENCHMARK = PROJECT / "benchmarks" / "results.json"
+
+
+def draw_all(folder):
+    rows = json.loads(BENCHMARK.read_text())["rows"]
+    paths = figures.draw_runs(recorded_runs(RUNS), folder)
+    return [*paths, figures.draw_benchmark(rows, folder / "speed.svg")]
+
+
+def shown(path):
+    """The digest of its data that a figure carries."""
+    return re.findall(r"data [0-9a-f]{64}", path.read_text())
+
+
+def test_figures_of_the_readme_are_the_ones_that_are_made(tmp_path):
+    readme = (PROJECT / "README.md").read_text()
+    for path in draw_all(tmp_path):
+        recorded = RUNS / "figures" / path.name
+        assert len(shown(path)) == 1
+        assert shown(recorded) == shown(path)
+        assert f"(results/figures/{path.name})" in readme
+
+
+def test_the_same_bytes_each_time(tmp_path):
+    rows = [{"preset": "a", "workload": "b", "tokens_per_second": {"ours": 3.0}}]
+    one, other = (figures.draw_benchmark(rows, tmp_path / name) for name in "ab")
+    assert one.read_bytes() == other.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "axis, key, unit", [("epoch", "epoch", 1), ("hours", "wall_seconds", 3600)]
+)
+def test_curves_are_the_recorded_scores(tmp_path, monkeypatch, axis, key, unit):
+    drawn = {}
+    monkeypatch.setattr(
+        figures, "_save", lambda path, data, draw: drawn.update({path.name: draw})
+    )
+    runs = recorded_runs(RUNS)
+    figures.draw_runs(runs, tmp_path)
+    name = {"epoch": "learning_curves.svg", "hours": "wall_time.svg"}[axis]
+    figure = Figure()
+    drawn[name](figure)
+    curves = {line.get_label(): line for axes in figure.axes for line in axes.lines}
+    for run in runs:
+        epochs = run.results["epochs"]
+        x, y = curves[run.name].get_data()
+        assert x.tolist() == pytest.approx([epoch[key] / unit for epoch in epochs])
+        assert y.tolist() == [epoch["valid_perplexity"] for epoch in epochs]
+    texts = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert "published, small: 121.39" in texts and "published, medium: 86.16" in texts
+
+
+def test_a_panel_for_each_corpus_and_a_floor(tmp_path):
+    data = {}
+    for corpus, floor in (("ptb", {}), ("builtin", {"lowest possible": 9.79})):
+        run = {"epoch": [1, 2], "hours": [0.1, 0.2], "train": [9.0, 8.0]}
+        data[corpus] = {"runs": {"a": run | {"valid": [12.0, 11.0]}}, "lines": floor}
+    figure = Figure()
+    figures._panels(figure, data, "epoch")
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert [title.partition(":")[0] for title in titles] == ["ptb", "builtin"]
+    assert [text.get_text() for text in figure.axes[1].texts] == [
+        "lowest possible: 9.79"
+    ]
+
+
+def test_report_writes_the_figures_where_it_is_told(tmp_path, capsys):
+    arguments = ["--mode=report", f"--save_path={RUNS}", f"--figures_path={tmp_path}/f"]
+    assert run_ptb.main(arguments) == 0
+    output, error = capsys.readouterr()
+    assert sorted(p.name for p in (tmp_path / "f").iterdir()) == [
+        "learning_curves.svg", "wall_time.svg"
+    ]  # fmt: skip
+    assert output.startswith("| run |") and f"{tmp_path}/f/wall_time.svg" in error
+
+
+def test_without_matplotlib_the_table_is_there(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    arguments = ["--mode=report", f"--save_path={RUNS}", f"--figures_path={tmp_path}/f"]
+    assert run_ptb.main(arguments) == 0
+    output, error = capsys.readouterr()
+    assert output.startswith("| run |")
+    assert error == (
+        "run_ptb.py: no figures: matplotlib is missing (pip install"
+        " 'matplotlib>=3.10,<4')\n"
+    )
+    assert not (tmp_path / "f").exists()
+
+
+def test_a_file_in_the_way(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot create the folder"):
+        figures.draw_benchmark([], tmp_path / "file" / "speed.svg")

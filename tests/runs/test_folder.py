@@ -1,0 +1,194 @@
+"""The run folder: one process, one configuration, one corpus."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ptb_lm.config import Config
+from ptb_lm.data.vocabulary import Vocabulary
+from ptb_lm.errors import UserError
+from ptb_lm.runs.folder import RunFolder, provenance
+
+ROOT = Path(__file__).resolve().parents[2]
+WORDS = Vocabulary(["the", "<eos>", "café"])
+CONFIG = Config.from_values({"hidden_size": 7, "data_path": "my corpus", "tied": True})
+
+HOLD = """
+import pathlib, sys, time
+from ptb_lm.config import Config
+from ptb_lm.runs.folder import RunFolder
+from ptb_lm.data.vocabulary import Vocabulary
+folder = RunFolder(pathlib.Path(sys.argv[1]))
+config = Config.from_values({"hidden_size": 7, "data_path": "my corpus", "tied": True})
+folder.open_for_training(config, Vocabulary(["the", "<eos>", "café"]))
+print("held", flush=True)
+time.sleep(600)
+"""
+
+
+def snapshot(folder):
+    return {p: p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def open_run(path, config=CONFIG, vocabulary=WORDS):
+    folder = RunFolder(path)
+    folder.open_for_training(config, vocabulary)
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run that was started and closed."""
+    open_run(tmp_path / "run").close()
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def holder(run):
+    """Another process that trains there."""
+    command = [sys.executable, "-c", HOLD, str(run)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"held\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def test_what_is_in_it(run):
+    assert sorted(p.name for p in run.iterdir()) == [
+        "flags.txt",
+        "run.lock",
+        "vocabulary.json",
+    ]
+    folder = RunFolder(run)
+    assert folder.config().run_values() == CONFIG.run_values()
+    assert folder.vocabulary() == WORDS
+
+
+def test_a_second_process_is_told_of_the_first(run, holder):
+    before = snapshot(run)
+    with pytest.raises(UserError, match=rf"process {holder.pid} on .* is training"):
+        open_run(run)
+    assert snapshot(run) == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_dead_process_holds_nothing(run, holder, number):
+    holder.send_signal(number)
+    holder.wait()
+    open_run(run).close()
+
+
+def test_a_closed_run_is_as_it_was(run):
+    before = snapshot(run)
+    folder = open_run(run)
+    assert str(os.getpid()) in (run / "run.lock").read_text()
+    folder.close()
+    folder.close()
+    assert snapshot(run) == before
+    open_run(run).close()
+
+
+def test_other_options_are_listed(run):
+    before = snapshot(run)
+    other = Config.from_values({"hidden_size": 8, "data_path": "my corpus"})
+    with pytest.raises(UserError) as caught:
+        open_run(run, other)
+    message = str(caught.value)
+    assert "--hidden_size=7 there, 8 here" in message
+    assert "--tied=true there, false here" in message
+    assert message.count(" there, ") == 2 and "\n" not in message
+    assert snapshot(run) == before
+
+
+def test_options_that_do_not_make_the_run_may_change(run):
+    changed = CONFIG.values() | {"save_every_steps": 3, "log_every_steps": 1}
+    open_run(run, Config.from_values(changed)).close()
+
+
+def test_another_vocabulary(run):
+    before = snapshot(run)
+    with pytest.raises(UserError, match="another vocabulary"):
+        open_run(run, vocabulary=Vocabulary(["the", "<eos>"]))
+    assert snapshot(run) == before
+
+
+def test_flags_are_a_flagfile(run):
+    import run_ptb
+
+    parsed = run_ptb.parse([f"--flagfile={run}/flags.txt"])
+    assert parsed.run_values() == CONFIG.run_values()
+
+
+@pytest.mark.parametrize("name", ["flags.txt", "vocabulary.json", "results.json"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\xff\xfe", b"[[[", b"[" * 10**5, b"3", b"null", b'{"a": 1}', b"--no=1"],
+)
+def test_damaged_small_files(run, name, content):
+    """One line each, or what does no harm; never a traceback."""
+    (run / name).write_bytes(content)
+    try:
+        if name == "results.json":
+            assert isinstance(RunFolder(run).read_results(), dict)
+        else:
+            open_run(run)
+            raise AssertionError("taken for whole")
+    except UserError as error:
+        assert "\n" not in str(error) and str(run) in str(error)
+
+
+def test_nothing_there(tmp_path):
+    folder = RunFolder(tmp_path / "absent")
+    for call in (folder.config, folder.vocabulary, folder.read_results):
+        with pytest.raises(UserError, match="absent"):
+            call()
+    with pytest.raises(UserError, match="no 'best' checkpoint yet"):
+        folder.weights("best")
+    assert not (tmp_path / "absent").exists()
+
+
+def test_a_file_in_the_way(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for path in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(UserError, match="cannot create the folder"):
+            open_run(path)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_lock_that_cannot_be_opened(tmp_path):
+    (tmp_path / "run" / "run.lock").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"run\.lock: cannot write: Is a directory"):
+        open_run(tmp_path / "run")
+
+
+def test_weights_are_the_models_alone(run):
+    folder = RunFolder(run)
+    arrays = {
+        "model/lstm_0/bias": np.ones(3, np.float32),
+        "optimizer/lstm_0/bias/m": np.ones(3, np.float32),
+        "state/0/h": np.ones(3, np.float32),
+    }
+    (run / "checkpoints").mkdir()
+    folder.checkpoints.save(1, arrays, {}, best=True)
+    assert list(folder.weights("best")) == ["lstm_0/bias"]
+
+
+def test_results_are_json(run):
+    folder = RunFolder(run)
+    folder.write_results({"finished": True, "floor_perplexity": None})
+    assert json.loads((run / "results.json").read_text()) == folder.read_results()
+
+
+def test_provenance():
+    found = provenance()
+    assert found["versions"]["numpy"] == np.__version__
+    assert found["machine"]["cores"] >= 1
+    json.dumps(found, allow_nan=False)

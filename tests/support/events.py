@@ -1,0 +1,26 @@
+"""What several tests share."""
+
+import pathlib
+
+import tensorflow as tf
+
+
+def event_files(folder):
+    """What TensorBoard takes for event files: any name with "tfevents" in it."""
+    return sorted(p for p in pathlib.Path(folder).rglob("*") if "tfevents" in p.name)
+
+
+def read_points(folder):
+    """All points in a folder: (its part, tag) -> [(step, value)], sorted.
+
+    What is said of HParams is in a record's metadata, and so has a step only.
+    """
+    points = {}
+    for path in event_files(folder):
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            event = tf.compat.v1.Event.FromString(record)
+            for value in event.summary.value:
+                key = str(path.parent.relative_to(folder)), value.tag
+                content = tf.make_ndarray(value.tensor).ravel().tolist()
+                points.setdefault(key, []).append((event.step, *content))
+    return {key: sorted(values) for key, values in points.items()}

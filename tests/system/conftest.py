@@ -1,0 +1,1 @@
+from tests.support.made_up import made_up  # noqa: F401

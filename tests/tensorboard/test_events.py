@@ -1,0 +1,137 @@
+"""TensorBoard events: every point once, whatever happened to the process."""
+
+import pathlib
+
+import numpy as np
+import pytest
+
+from ptb_lm.errors import UserError
+from ptb_lm.tensorboard.events import Summaries, drop_events_after
+from tests.support.events import (
+    event_files,
+    read_points,
+)
+
+
+def epoch(number, step):
+    return {
+        "epoch": number,
+        "step": step,
+        "train_perplexity": 10.0 / number,
+        "valid_perplexity": 20.0 / number,
+    }
+
+
+def write(folder, steps, epochs, done=(), at_step=0, floor=None):
+    """Writes as a process that resumes at a step, with some epochs done."""
+    summaries = Summaries(folder, at_step, list(done), floor)
+    for step in steps:
+        summaries.scalars("train", step, {"step/perplexity": float(step)})
+    for one in epochs:
+        summaries.epoch(one)
+    summaries.close()
+
+
+def test_curves_and_tags(tmp_path):
+    write(tmp_path / "run", [3, 6], [epoch(1, 6)], floor=1.5)
+    assert read_points(tmp_path / "run") == {
+        (".", "_hparams_/experiment"): [(0,)],
+        (".", "_hparams_/session_start_info"): [(0,)],
+        ("train", "step/perplexity"): [(3, 3.0), (6, 6.0)],
+        ("train", "epoch/perplexity"): [(1, 10.0)],
+        ("valid", "epoch/perplexity"): [(1, 20.0)],
+        ("valid", "step/perplexity"): [(6, 20.0)],
+        ("floor", "epoch/perplexity"): [(1, 1.5)],
+    }
+
+
+def test_points_after_the_checkpoint_are_dropped(tmp_path):
+    """A process wrote up to step 12 of epoch 3; its last checkpoint is of step 7."""
+    epochs = [epoch(1, 4), epoch(2, 8)]
+    write(tmp_path, range(2, 13, 2), epochs, floor=1.5)
+    write(tmp_path, [8, 10, 12], epochs[1:], epochs[:1], at_step=7, floor=1.5)
+    points = read_points(tmp_path)
+    assert [s for s, _ in points["train", "step/perplexity"]] == [2, 4, 6, 8, 10, 12]
+    assert [s for s, _ in points["valid", "step/perplexity"]] == [4, 8]
+    for curve in ("train", "valid", "floor"):
+        assert [s for s, _ in points[curve, "epoch/perplexity"]] == [1, 2]
+
+
+def test_texts_histograms_and_sessions_once(tmp_path):
+    """Written by a process that is killed in epoch 2, and by one that goes on."""
+    run = tmp_path / "run"
+    for done in ([], [epoch(1, 4)]):
+        summaries = Summaries(run, 6 if done else 0, done)
+        for number in (2,) if done else (1, 2):
+            summaries.histograms(4 * number, {"weights/embedding": np.ones(5)})
+            summaries.text(number, "epoch/samples", f"epoch {number}")
+        summaries.end_session(2)
+        summaries.close()
+    points = read_points(run)
+    assert [point[0] for point in points["train", "weights/embedding"]] == [4, 8]
+    texts = [(1, b"epoch 1"), (2, b"epoch 2")]
+    assert points[".", "epoch/samples"] == texts
+    for name, at in (("experiment", 0), ("start_info", 0), ("end_info", 2)):
+        (tag,) = (tag for _, tag in points if tag.endswith(name))
+        assert points[".", tag] == [(at,)]
+
+
+def test_an_epoch_that_is_evaluated_again(tmp_path):
+    """Its last step is in the checkpoint, its valid score is not."""
+    write(tmp_path, [4], [epoch(1, 4)])
+    write(tmp_path, [], [epoch(1, 4)], at_step=4)
+    points = read_points(tmp_path)
+    assert points["valid", "step/perplexity"] == [(4, 20.0)]
+    assert points["train", "step/perplexity"] == [(4, 4.0)]
+
+
+def test_a_record_cut_short_is_dropped(tmp_path):
+    """At every length: what is whole before the cut stays, nothing else."""
+    write(tmp_path / "whole", [1, 2, 3], [])
+    (whole,) = event_files(tmp_path / "whole" / "train")
+    content = whole.read_bytes()
+    ends = [0]
+    while ends[-1] < len(content):
+        size = int.from_bytes(content[ends[-1] : ends[-1] + 8], "little")
+        ends.append(ends[-1] + 8 + 4 + size + 4)
+    assert ends[-1] == len(content) and len(ends) == 5  # version and three points
+    folder = tmp_path / "cut" / "train"
+    folder.mkdir(parents=True)
+    path = folder / "events.out.tfevents.1.host"
+    for length in range(ends[1], len(content), 5):
+        path.write_bytes(content[:length])
+        drop_events_after(folder, step=100, epochs=100)
+        kept = max(end for end in ends if end <= length)
+        assert path.read_bytes() == content[:kept], length
+        assert sorted(folder.iterdir()) == [path]
+
+
+def test_whole_files_are_not_touched(tmp_path):
+    write(tmp_path, [1, 2], [epoch(1, 2)])
+    before = {p: (p.read_bytes(), p.stat().st_ino) for p in event_files(tmp_path)}
+    drop_events_after(tmp_path / "train", step=2, epochs=1)
+    drop_events_after(tmp_path / "valid", step=2, epochs=1)
+    after = {p: (p.read_bytes(), p.stat().st_ino) for p in event_files(tmp_path)}
+    assert before == after
+
+
+def test_a_killed_rewrite_leaves_nothing_for_tensorboard(tmp_path, monkeypatch):
+    write(tmp_path, [1, 2, 3], [])
+    before = event_files(tmp_path)
+    monkeypatch.setattr(pathlib.Path, "replace", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        drop_events_after(tmp_path / "train", step=1, epochs=0)
+    monkeypatch.undo()
+    assert event_files(tmp_path) == before
+    drop_events_after(tmp_path / "train", step=1, epochs=0)
+    assert event_files(tmp_path) == before
+    assert sorted(p for p in (tmp_path / "train").iterdir()) == event_files(
+        tmp_path / "train"
+    )
+
+
+def test_a_file_in_the_way_is_one_line(tmp_path):
+    (tmp_path / "events").write_text("not a folder")
+    with pytest.raises(UserError, match="events") as caught:
+        write(tmp_path / "events", [1], [])
+    assert "\n" not in str(caught.value)

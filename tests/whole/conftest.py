@@ -1,0 +1,1 @@
+from tests.support.command_line import fails  # noqa: F401
