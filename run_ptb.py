@@ -13,8 +13,9 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from ptb_lm.config import Config, format_value, option_groups
+from ptb_lm.config import Config, option_groups
 from ptb_lm.errors import UserError
+from ptb_lm.options import format_value
 
 HELP_COLUMN = 24  # where the options' descriptions begin
 HERE = pathlib.Path(__file__).parent

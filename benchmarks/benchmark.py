@@ -196,7 +196,7 @@ def ratio_cell(row, side):
 def machine():
     """What the figures were measured on."""
     sys.path.insert(0, str(HERE.parent))
-    from ptb_lm.runs.folder import provenance
+    from ptb_lm.runs.provenance import provenance
 
     return provenance() | {"platform": platform.platform()}
 

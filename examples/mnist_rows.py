@@ -253,7 +253,7 @@ def run(options: flags.FlagValues) -> None:
     out = files.expand_home(options.out)
     files.make_folder(out)
     start_tensorflow()
-    from ptb_lm.runs.folder import provenance
+    from ptb_lm.runs.provenance import provenance
 
     trained = [train(images, labels, seed, options) for seed in options.seed]
     runs = [record for record, _ in trained]

@@ -7,109 +7,29 @@ configuration without touching ``sys.argv``.
 """
 
 import dataclasses
-import math
-import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
 from ptb_lm.errors import UserError
+from ptb_lm.options import Validated, format_value, option, parse_bool
+from ptb_lm.registry import (
+    CELLS,
+    MODES,
+    OPTIMIZERS,
+    SCHEDULES,
+)
 
 PTB_URL = "http://www.fit.vutbr.cz/~imikolov/rnnlm/simple-examples.tgz"
 
 
-def option(
-    default: Any,
-    help_text: str,
-    *,
-    minimum: float | None = None,
-    above: float | None = None,
-    maximum: float | None = None,
-    choices: tuple[str, ...] | None = None,
-    defines_run: bool = True,
-    common: bool = False,
-) -> Any:
-    """Declares one option as a dataclass field.
-
-    Args:
-      default: value when nobody says otherwise; its type is the option's type.
-      help_text: one sentence for ``--help``, with the unit.
-      minimum: smallest value allowed.
-      above: the value must be greater than this.
-      maximum: largest value allowed.
-      choices: the only strings allowed.
-      defines_run: whether a run resumed with another value would be another run.
-      common: whether ``--help`` shows it; ``--helpfull`` shows all.
-
-    Returns:
-      A dataclass field that carries these as metadata.
-    """
-    metadata = {
-        "help": help_text,
-        "minimum": minimum,
-        "above": above,
-        "maximum": maximum,
-        "choices": choices,
-        "defines_run": defines_run,
-        "common": common,
-    }
-    return dataclasses.field(default=default, metadata=metadata)
-
-
-# Unicode categories of what breaks the lines of flags.txt or cannot be written
-# there: control characters, line and paragraph separators, lone surrogates.
-_NOT_IN_A_LINE = frozenset({"Cc", "Zl", "Zp", "Cs"})
-
-
-class _Validated:
-    """Checks every field against its metadata when an instance is made."""
-
-    def __post_init__(self):
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            problem = _problem(value, field.metadata)
-            if problem:
-                shown = value if str(value).isprintable() else ascii(value)
-                raise UserError(f"--{field.name}={shown}: {problem}")
-
-
-def _problem(value: Any, rule: dict[str, Any]) -> str | None:
-    """Says what is wrong with a value, or None."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return "must be a finite number"
-    if isinstance(value, str) and not _NOT_IN_A_LINE.isdisjoint(
-        map(unicodedata.category, value)
-    ):
-        return "must be one line of text without control characters"
-    if rule["choices"] is not None and value not in rule["choices"]:
-        return "must be one of " + ", ".join(rule["choices"])
-    if rule["minimum"] is not None and value < rule["minimum"]:
-        return f"must be at least {rule['minimum']}"
-    if rule["above"] is not None and value <= rule["above"]:
-        return f"must be greater than {rule['above']}"
-    if rule["maximum"] is not None and value > rule["maximum"]:
-        return f"must be at most {rule['maximum']}"
-    return None
-
-
 @dataclasses.dataclass(frozen=True)
-class RunConfig(_Validated):
+class RunConfig(Validated):
     """What to do, and in which folder."""
 
     mode: str = option(
         "train",
-        "What to do: train (and evaluate); evaluate a trained run; sample, generate"
-        " text with it; score a text, token by token; neighbours, the nearest words"
-        " of its embedding; export, write its SavedModel; report, the results table"
-        " and the figures of the runs in a folder.",
-        choices=(
-            "train",
-            "evaluate",
-            "sample",
-            "score",
-            "neighbours",
-            "export",
-            "report",
-        ),
+        f"What to do: {MODES.listed()}.",
+        choices=MODES,
         defines_run=False,
         common=True,
     )
@@ -148,7 +68,7 @@ class RunConfig(_Validated):
 
 
 @dataclasses.dataclass(frozen=True)
-class DataConfig(_Validated):
+class DataConfig(Validated):
     """Where the text comes from and how it becomes tokens."""
 
     data_path: str = option(
@@ -200,7 +120,7 @@ class DataConfig(_Validated):
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelConfig(_Validated):
+class ModelConfig(Validated):
     """Shape and initialization of the network."""
 
     hidden_size: int = option(
@@ -219,8 +139,8 @@ class ModelConfig(_Validated):
     )
     cell: str = option(
         "lstm",
-        "Recurrent cell: lstm, gru (Cho et al. 2014) or rnn (Elman 1990).",
-        choices=("lstm", "gru", "rnn"),
+        f"Recurrent cell: {CELLS.listed()}.",
+        choices=CELLS,
         common=True,
     )
     keep_prob: float = option(
@@ -263,7 +183,7 @@ class ModelConfig(_Validated):
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainingConfig(_Validated):
+class TrainingConfig(Validated):
     """Batches, loss, optimizer and schedule."""
 
     batch_size: int = option(
@@ -296,8 +216,8 @@ class TrainingConfig(_Validated):
     )
     optimizer: str = option(
         "sgd",
-        "Update rule: sgd, momentum (0.9) or adam.",
-        choices=("sgd", "momentum", "adam"),
+        f"Update rule: {OPTIMIZERS.listed()}.",
+        choices=OPTIMIZERS,
     )
     learning_rate: float = option(
         1.0,
@@ -307,10 +227,8 @@ class TrainingConfig(_Validated):
     )
     schedule: str = option(
         "tutorial",
-        "When the learning rate decays: zaremba (max_epoch + 1 epochs at the full"
-        " rate, as in Zaremba's code and the first tutorial, whose perplexities are"
-        " the published ones) or tutorial (max_epoch epochs, as in the later one).",
-        choices=("tutorial", "zaremba"),
+        f"How the learning rate changes: {SCHEDULES.listed()}.",
+        choices=SCHEDULES,
     )
     lr_decay: float = option(
         0.5,
@@ -352,7 +270,7 @@ class TrainingConfig(_Validated):
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluationConfig(_Validated):
+class EvaluationConfig(Validated):
     """What --mode=evaluate scores, and how tokens are counted."""
 
     split: str = option(
@@ -392,7 +310,7 @@ class EvaluationConfig(_Validated):
 
 
 @dataclasses.dataclass(frozen=True)
-class GenerationConfig(_Validated):
+class GenerationConfig(Validated):
     """What --mode=sample generates and --mode=score scores, and how it is shown."""
 
     prompt: str = option(
@@ -465,7 +383,7 @@ class GenerationConfig(_Validated):
 
 
 @dataclasses.dataclass(frozen=True)
-class TensorBoardConfig(_Validated):
+class TensorBoardConfig(Validated):
     """What TensorBoard shows besides the curves."""
 
     sample_tokens: int = option(
@@ -497,7 +415,7 @@ class TensorBoardConfig(_Validated):
 
 
 @dataclasses.dataclass(frozen=True)
-class LookConfig(_Validated):
+class LookConfig(Validated):
     """What --mode=neighbours and --mode=report show."""
 
     words: str = option(
@@ -570,9 +488,7 @@ class Config:
             if name not in defaults:
                 raise UserError(f"{source}: {line!r} is not an option of this version")
             parse = (
-                _parse_bool
-                if isinstance(defaults[name], bool)
-                else type(defaults[name])
+                parse_bool if isinstance(defaults[name], bool) else type(defaults[name])
             )
             try:
                 values[name] = parse(value)
@@ -602,18 +518,6 @@ class Config:
             for group, field in _walk(self)
             if field.metadata["defines_run"]
         }
-
-
-def format_value(value: Any) -> str:
-    """An option's value as a flagfile writes it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _parse_bool(text: str) -> bool:
-    """Inverse of `format_value` for true and false."""
-    if text not in ("true", "false"):
-        raise ValueError("expected true or false")
-    return text == "true"
 
 
 def _walk(config: Config) -> Iterator[tuple[Any, dataclasses.Field]]:

@@ -476,7 +476,7 @@ def _metadata(folder, model, weights, results):
     if results is None:
         results = {}
         with contextlib.suppress(UserError):  # the first epoch may not be over
-            results = folder.read_results()
+            results = folder.read_results().to_json()
     return {
         "project": f"ptb_lm {__version__}",
         "tensorflow": tf.__version__,

@@ -54,7 +54,10 @@ def recorded_runs(folder: pathlib.Path) -> list[RecordedRun]:
         raise UserError(f"--save_path={folder}: no recorded run (results.json) there")
     paths = sorted({file.parent for file in files})
     runs = [RunFolder(path) for path in paths]
-    return [RecordedRun(run.path, run.read_results(), run.config()) for run in runs]
+    return [
+        RecordedRun(run.path, run.read_results().to_json(), run.config())
+        for run in runs
+    ]
 
 
 def results_table(folder: pathlib.Path) -> str:

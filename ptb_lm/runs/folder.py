@@ -2,20 +2,19 @@
 
 import contextlib
 import fcntl
-import functools
 import json
 import os
 import pathlib
 import platform
-import subprocess
-from typing import Any
 
 import numpy as np
 
-from ptb_lm.config import Config, format_value
+from ptb_lm.config import Config
 from ptb_lm.data.vocabulary import Vocabulary
 from ptb_lm.errors import UserError
+from ptb_lm.options import format_value
 from ptb_lm.runs.checkpoint import CheckpointFolder
+from ptb_lm.runs.results import Results
 from ptb_lm.system import files
 
 
@@ -115,11 +114,11 @@ class RunFolder:
             if name.startswith("model/")
         }
 
-    def write_results(self, results: dict[str, Any]) -> None:
+    def write_results(self, results: Results) -> None:
         """Writes results.json atomically."""
-        files.write_json(self.path / "results.json", results)
+        files.write_json(self.path / "results.json", results.to_json())
 
-    def read_results(self) -> dict[str, Any]:
+    def read_results(self) -> Results:
         """What `write_results` wrote; UserError where it cannot be read."""
         path = self.path / "results.json"
         try:
@@ -128,7 +127,10 @@ class RunFolder:
             raise UserError(f"{path}: not JSON: {error}") from error
         if not isinstance(results, dict):
             raise UserError(f"{path}: not a run's results: no JSON object")
-        return results
+        try:
+            return Results.from_json(results)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"{path}: not a run's results: {error}") from error
 
     def _take_lock(self) -> None:
         """Locks run.lock; what it holds is left as it is."""
@@ -155,61 +157,3 @@ class RunFolder:
             raise UserError(
                 f"{self._lock.name}: cannot write: {error.strerror}"
             ) from error
-
-
-@functools.cache
-def provenance() -> dict[str, Any]:
-    """What a result was measured with: versions, revision, machine."""
-    import keras
-    import tensorflow as tf
-
-    return {
-        "versions": {
-            "python": platform.python_version(),
-            "tensorflow": tf.__version__,
-            "keras": keras.__version__,
-            "numpy": np.__version__,
-        },
-        "git_revision": _git_revision(),
-        "machine": {
-            "processor": _processor_name(),
-            "cores": _count_cores(),
-            "system": platform.platform(),
-            "gpus": [d.name for d in tf.config.list_physical_devices("GPU")],
-        },
-    }
-
-
-def _git_revision() -> str | None:
-    """Commit of the project, "-dirty" appended where files differ from it."""
-    command = ["git", "--no-optional-locks", "describe", "--always", "--dirty"]
-    command += ["--abbrev=40", "--exclude=*"]
-    try:
-        done = subprocess.run(
-            command,
-            cwd=pathlib.Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None
-
-
-def _count_cores() -> int | None:
-    """Cores that this process may use, where the system tells."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count()
-
-
-def _processor_name() -> str:
-    """The processor's model name as the system tells it."""
-    try:
-        for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ptb_lm.config import Config, format_value
+from ptb_lm.config import Config
 from ptb_lm.data.corpus import Corpus
 from ptb_lm.data.vocabulary import Vocabulary
 from ptb_lm.errors import UserError
@@ -25,8 +25,11 @@ from ptb_lm.evaluation.evaluator import CHUNK_TOKENS, Evaluator
 from ptb_lm.evaluation.metrics import Score
 from ptb_lm.export.saved_model import export_run
 from ptb_lm.model.precision import check_dtype
+from ptb_lm.options import format_value
 from ptb_lm.runs.checkpoint import assign
-from ptb_lm.runs.folder import RunFolder, provenance
+from ptb_lm.runs.folder import RunFolder
+from ptb_lm.runs.provenance import provenance
+from ptb_lm.runs.results import Results
 from ptb_lm.system import files, memory
 from ptb_lm.system.interrupts import Interrupted, Interrupts
 from ptb_lm.system.progress import Progress, duration
@@ -477,7 +480,7 @@ class Training:
         if self._is_finished():
             self._workbench.end_session(position.epoch)
         self._save(best)
-        self._folder.write_results(self._results())
+        self._folder.write_results(Results.from_json(self._results()))
         self._progress.line(
             f"Epoch {epoch['epoch']}/{self._config.training.max_max_epoch}:"
             f" train {epoch['train_perplexity']:.2f}"
@@ -535,8 +538,8 @@ class Training:
         """Scores the last and the best weights, once."""
         with contextlib.suppress(UserError):  # missing or damaged: written anew
             results = self._folder.read_results()
-            if results.get("finished"):
-                return results
+            if results.finished:
+                return results.to_json()
         results = self._results() | {"finished": True}
         results["last_weights"] = results["best_weights"] = self._score_splits()
         if results["best_epoch"] != len(results["epochs"]):
@@ -549,7 +552,7 @@ class Training:
             self._corpus.splits["train"],
         )
         export_run(self._folder, "best", results)
-        self._folder.write_results(results)
+        self._folder.write_results(Results.from_json(results))
         return results
 
     def _score_splits(self) -> dict[str, float]:

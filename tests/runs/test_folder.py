@@ -13,7 +13,8 @@ import pytest
 from ptb_lm.config import Config
 from ptb_lm.data.vocabulary import Vocabulary
 from ptb_lm.errors import UserError
-from ptb_lm.runs.folder import RunFolder, provenance
+from ptb_lm.runs.folder import RunFolder
+from ptb_lm.runs.provenance import provenance
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = Vocabulary(["the", "<eos>", "café"])

@@ -11,50 +11,27 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "ptb_lm"
 
-# From the ground up. A module may import those of lower layers, and those of its
-# own layer as long as that makes no circle.
-LAYERS = [
-    {"errors", "quiet_start"},
-    {"config", "metrics", "files"},
-    {"hparams", "vocabulary", "grammar", "download", "memory"},
-    {"text_source"},
-    {"corpus"},
-    {
-        "input_pipeline",
-        "lstm",
-        "losses",
-        "optimization",
-        "progress",
-        "interrupts",
-        "precision",
-        "recurrence",
-        "fused_layer",
-        "gru",
-        "profiling",
-        "projector",
-    },
-    {"model", "tokenization"},
-    {"sampling"},
-    {"checkpointing", "run_folder", "evaluation", "summaries", "train_step"},
-    {"export", "neighbours", "text_samples"},
-    {"workbench"},
-    {"training", "report"},
-    {"generation", "figures"},
-    {"commands"},
-]
-WITHOUT_TENSORFLOW = [
-    "commands",
-    "config",
-    "corpus",
-    "download",
+# From the ground up: modules of the package itself, and rooms. A module may import
+# those of lower rooms, and those of its own room as long as that makes no circle.
+ROOMS = [
     "errors",
-    "files",
-    "grammar",
-    "memory",
-    "metrics",
-    "quiet_start",
-    "vocabulary",
+    "registry",
+    "options",
+    "config",
+    "system",
+    "data",
+    "model",
+    "runs",
+    "evaluation",
+    "inference",
+    "export",
+    "tensorboard",
+    "training",
+    "reports",
+    "commands",
 ]
+# Of the rooms below `model`, none needs TensorFlow; `start_tensorflow` imports it.
+WITHOUT_TENSORFLOW = {"errors", "registry", "options", "config", "system", "data"}
 HEAVY = {"tensorflow", "keras", "absl"}
 
 
@@ -85,18 +62,17 @@ def import_graph():
     trees = modules()
     graph = {}
     for name, tree in trees.items():
-        ours = [
-            dotted.split(".")[1]
-            for dotted in imported_names(tree)
-            if dotted.startswith("ptb_lm.")
-        ]
-        graph[name] = {other for other in ours if other in trees}
+        graph[name] = set()
+        for dotted in imported_names(tree):
+            place = dotted.removeprefix("ptb_lm.").split(".")
+            found = [".".join(place[:size]) for size in (1, 2, 3)]
+            graph[name] |= {other for other in found if other in trees}
     return graph
 
 
-def layer_of():
-    """Module -> number of its layer."""
-    return {name: number for number, layer in enumerate(LAYERS) for name in layer}
+def room_of(name):
+    """The room of a module."""
+    return name.split(".")[0]
 
 
 def run_python(code, *arguments):
@@ -111,22 +87,25 @@ def run_python(code, *arguments):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_every_module_has_a_layer():
-    missing = set(modules()) - set(layer_of())
-    assert not missing, f"give {sorted(missing)} a place in LAYERS, and in BUILD.md"
-    gone = set(layer_of()) - set(modules())
-    assert not gone, f"LAYERS lists {sorted(gone)}, which ptb_lm/ does not have"
+def test_every_module_has_a_room():
+    assert {room_of(name) for name in modules()} == set(ROOMS)
 
 
 def test_imports_point_down():
-    layers = layer_of()
     upward = [
         f"{name} imports {other}"
         for name, others in import_graph().items()
         for other in others
-        if layers.get(other, 0) > layers.get(name, len(LAYERS))
+        if ROOMS.index(room_of(other)) > ROOMS.index(room_of(name))
     ]
     assert not upward, upward
+
+
+def test_a_room_exports_nothing_but_its_modules():
+    """Only `model` has names of its own, for Keras models that use its layers."""
+    for path in PACKAGE.glob("*/__init__.py"):
+        body = ast.parse(path.read_text(encoding="utf-8")).body
+        assert len(body) == 1 or path.parent.name == "model", path
 
 
 def test_no_circles():
@@ -140,8 +119,8 @@ def test_no_circles():
 def test_the_graph_is_seen():
     """The walk above finds imports of every kind."""
     graph = import_graph()
-    assert {"download", "files", "grammar", "config", "text_source"} <= graph["corpus"]
-    assert "training" in graph["commands"], "an import inside a function"
+    assert {"data.download", "system.files", "config"} <= graph["data.corpus"]
+    assert "training.trainer" in graph["commands.modes"], "inside a function"
     tree = ast.parse(
         "import ptb_lm.a\nfrom ptb_lm import b\nfrom ptb_lm.c import x\n"
         "from . import d\nfrom .e import y\ndef f():\n    import ptb_lm.g as g\n"
@@ -167,14 +146,15 @@ def test_library_does_not_import_the_command_line():
         assert not roots & {"run_ptb", "tests"}, name
 
 
-@pytest.mark.parametrize("name", WITHOUT_TENSORFLOW)
-def test_without_tensorflow(name):
+def test_without_tensorflow():
+    """All modules of the lower rooms, and those of `commands`, which start it late."""
+    names = [n for n in modules() if room_of(n) in WITHOUT_TENSORFLOW | {"commands"}]
     code = (
         "import importlib, json, sys\n"
-        "importlib.import_module(sys.argv[1])\n"
+        "for name in sys.argv[1:]: importlib.import_module(name)\n"
         "print(json.dumps(sorted({n.split('.')[0] for n in sys.modules})))"
     )
-    loaded = set(run_python(code, f"ptb_lm.{name}"))
+    loaded = set(run_python(code, *(f"ptb_lm.{name}" for name in names)))
     assert "ptb_lm" in loaded
     assert not loaded & HEAVY
 
@@ -220,7 +200,8 @@ def test_quick_answers_do_not_import_tensorflow(arguments, status):
 @pytest.mark.parametrize("flag", ["--help", "--helpfull"])
 def test_help(flag):
     """By group, with defaults, in 80 columns; --help the options most used."""
-    from ptb_lm.config import format_value, option_groups
+    from ptb_lm.config import option_groups
+    from ptb_lm.options import format_value
 
     done = subprocess.run(
         [sys.executable, "run_ptb.py", flag], cwd=ROOT, capture_output=True, text=True

@@ -1,0 +1,96 @@
+"""What an option is: a dataclass field with help, bounds and a unit."""
+
+import dataclasses
+import math
+import unicodedata
+from collections.abc import Collection
+from typing import Any
+
+from ptb_lm.errors import UserError
+
+
+def option(
+    default: Any,
+    help_text: str,
+    *,
+    minimum: float | None = None,
+    above: float | None = None,
+    maximum: float | None = None,
+    choices: Collection[str] | None = None,
+    defines_run: bool = True,
+    common: bool = False,
+) -> Any:
+    """Declares one option as a dataclass field.
+
+    Args:
+      default: value when nobody says otherwise; its type is the option's type.
+      help_text: one sentence for ``--help``, with the unit.
+      minimum: smallest value allowed.
+      above: the value must be greater than this.
+      maximum: largest value allowed.
+      choices: the only strings allowed; of a registry, those that it has when a
+        value is checked.
+      defines_run: whether a run resumed with another value would be another run.
+      common: whether ``--help`` shows it; ``--helpfull`` shows all.
+
+    Returns:
+      A dataclass field that carries these as metadata.
+    """
+    metadata = {
+        "help": help_text,
+        "minimum": minimum,
+        "above": above,
+        "maximum": maximum,
+        "choices": choices,
+        "defines_run": defines_run,
+        "common": common,
+    }
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+# Unicode categories of what breaks the lines of flags.txt or cannot be written
+# there: control characters, line and paragraph separators, lone surrogates.
+_NOT_IN_A_LINE = frozenset({"Cc", "Zl", "Zp", "Cs"})
+
+
+class Validated:
+    """Checks every field against its metadata when an instance is made."""
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            problem = _problem(value, field.metadata)
+            if problem:
+                shown = value if str(value).isprintable() else ascii(value)
+                raise UserError(f"--{field.name}={shown}: {problem}")
+
+
+def _problem(value: Any, rule: dict[str, Any]) -> str | None:
+    """Says what is wrong with a value, or None."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "must be a finite number"
+    if isinstance(value, str) and not _NOT_IN_A_LINE.isdisjoint(
+        map(unicodedata.category, value)
+    ):
+        return "must be one line of text without control characters"
+    if rule["choices"] is not None and value not in rule["choices"]:
+        return "must be one of " + ", ".join(rule["choices"])
+    if rule["minimum"] is not None and value < rule["minimum"]:
+        return f"must be at least {rule['minimum']}"
+    if rule["above"] is not None and value <= rule["above"]:
+        return f"must be greater than {rule['above']}"
+    if rule["maximum"] is not None and value > rule["maximum"]:
+        return f"must be at most {rule['maximum']}"
+    return None
+
+
+def format_value(value: Any) -> str:
+    """An option's value as a flagfile writes it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def parse_bool(text: str) -> bool:
+    """Inverse of `format_value` for true and false."""
+    if text not in ("true", "false"):
+        raise ValueError("expected true or false")
+    return text == "true"

@@ -1,0 +1,162 @@
+"""What a run has measured: by epoch, at its end, and with what.
+
+Each class is a JSON object in results.json; a figure that a run does not have is
+left out there and None here.
+"""
+
+import dataclasses
+import math
+from typing import Any, Self
+
+
+class _Record:
+    """A dataclass whose instances are JSON objects."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields that are not None, by name."""
+        values = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)  # type: ignore[arg-type]
+        }
+        return {name: _jsonable(v) for name, v in values.items() if v is not None}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Inverse of `to_json`; fields that are not known here are left out.
+
+        Raises:
+          TypeError, ValueError, LookupError: these are not such values.
+        """
+        names = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        return cls(**{name: values[name] for name in values if name in names})
+
+
+def _jsonable(value: Any) -> Any:
+    """A record or a list of records as JSON has it, and anything else as it is."""
+    if isinstance(value, _Record):
+        return value.to_json()
+    if isinstance(value, list):
+        return [_jsonable(element) for element in value]
+    return value
+
+
+def check_figure(name: str, value: Any, kinds: tuple[type, ...] = (int, float)) -> None:
+    """Raises TypeError unless a figure is finite and not negative."""
+    is_number = type(value) in kinds and 0 <= value < math.inf
+    if not is_number or (type(value) is int and value >= 2**63):
+        raise TypeError(f"{name} is {value!r:.50}")
+
+
+class _Figures(_Record):
+    """A record of figures that are finite and not negative."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if value is not None or field.default is dataclasses.MISSING:
+                check_figure(field.name, value)
+
+
+@dataclasses.dataclass(frozen=True)
+class EpochScores(_Figures):
+    """What is measured of an epoch.
+
+    Attributes:
+      epoch: its number, from 1.
+      step: training steps taken by its end.
+      learning_rate: of its last step.
+      train_perplexity: over its steps, each with the weights that it met.
+      valid_perplexity: of the weights at its end, counted the tutorial's way.
+      tokens_per_second: of its training steps.
+      wall_seconds: time spent on the run by its end.
+      train_bits_per_character: of a model of characters.
+      valid_bits_per_character: likewise.
+    """
+
+    epoch: int
+    step: int
+    learning_rate: float
+    train_perplexity: float
+    valid_perplexity: float
+    tokens_per_second: float
+    wall_seconds: float | None = None
+    train_bits_per_character: float | None = None
+    valid_bits_per_character: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitScores(_Figures):
+    """Scores of one set of weights on valid and test.
+
+    Attributes:
+      valid_perplexity: counted the tutorial's way.
+      valid_perplexity_exact: of every predictable token of the valid text.
+      test_perplexity: the same of the test text.
+      valid_bits_per_character: of a model of characters, as valid_perplexity.
+      test_bits_per_character: of a model of characters, as test_perplexity.
+    """
+
+    valid_perplexity: float
+    valid_perplexity_exact: float
+    test_perplexity: float
+    valid_bits_per_character: float | None = None
+    test_bits_per_character: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Results(_Record):
+    """What results.json holds.
+
+    Attributes:
+      model: preset.
+      corpus: short name of the corpus.
+      vocabulary_size: number of tokens in the vocabulary.
+      parameters: number of trained weights.
+      seed: of the run.
+      finished: whether the last epoch is done and scored.
+      epochs: what was measured after each epoch.
+      tokens_per_second: median over the epochs.
+      best_epoch: number of the epoch of the lowest valid perplexity, from 1.
+      wall_seconds: time spent on the run by all its processes.
+      resumed: how often the run was resumed.
+      floor_perplexity: the lowest that any model can reach, where it is known.
+      last_weights: scores of the last weights, of a finished run.
+      best_weights: scores of the best weights, of a finished run.
+      versions: of Python and the packages.
+      git_revision: of the project.
+      machine: processor, cores, system, GPUs.
+    """
+
+    model: str
+    corpus: str
+    vocabulary_size: int
+    parameters: int
+    seed: int
+    finished: bool
+    epochs: list[EpochScores]
+    tokens_per_second: float
+    best_epoch: int | None
+    wall_seconds: float
+    resumed: int
+    floor_perplexity: float | None = None
+    last_weights: SplitScores | None = None
+    best_weights: SplitScores | None = None
+    versions: dict[str, str] = dataclasses.field(default_factory=dict)
+    git_revision: str | None = None
+    machine: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """As `_Record.to_json`, with null where there is no floor, best or revision."""
+        always = ("best_epoch", "floor_perplexity", "git_revision")
+        return dict.fromkeys(always) | super().to_json()
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """As `_Record.from_json`; also of results that older versions wrote."""
+        records = {
+            name: SplitScores.from_json(values[name])
+            for name in ("last_weights", "best_weights")
+            if values.get(name)
+        }
+        epochs = [EpochScores.from_json(epoch) for epoch in values["epochs"]]
+        return super().from_json(values | records | {"epochs": epochs})

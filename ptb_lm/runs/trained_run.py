@@ -1,0 +1,84 @@
+"""A trained run as a noun: configuration, vocabulary, weights, results; read once."""
+
+import dataclasses
+import functools
+import pathlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ptb_lm.config import Config
+from ptb_lm.data.vocabulary import Vocabulary
+from ptb_lm.errors import UserError
+from ptb_lm.runs.folder import RunFolder
+from ptb_lm.runs.results import Results
+
+if TYPE_CHECKING:
+    from ptb_lm.model.language_model import LanguageModel
+
+
+class TrainedRun:
+    """What a command needs of a run; each file is read when first asked for, once.
+
+    TensorFlow is imported by `model` alone.
+    """
+
+    def __init__(self, path: pathlib.Path, kind: str = "best"):
+        """Names the run.
+
+        Args:
+          path: its folder.
+          kind: which weights, "best" (lowest valid perplexity) or "last".
+
+        Raises:
+          UserError: there is no run in the folder, or its flags.txt is damaged.
+        """
+        self.folder = RunFolder(path)
+        self.kind = kind
+        self.config: Config = self.folder.config()
+
+    @property
+    def path(self) -> pathlib.Path:
+        """The run's folder."""
+        return self.folder.path
+
+    @functools.cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The run's tokens; UserError where they cannot be read."""
+        return self.folder.vocabulary()
+
+    @functools.cached_property
+    def weights(self) -> dict[str, np.ndarray]:
+        """The model's variables by name; UserError where there is no checkpoint."""
+        return self.folder.weights(self.kind)
+
+    @functools.cached_property
+    def results(self) -> Results | None:
+        """What was measured; None where there is no whole results.json."""
+        try:
+            return self.folder.read_results()
+        except UserError:  # the first epoch may not be over
+            return None
+
+    def model(self, rnn_mode: str | None = None) -> "LanguageModel":
+        """The model with these weights.
+
+        Args:
+          rnn_mode: recurrent kernel; None: that of the run.
+
+        Raises:
+          UserError: configuration, vocabulary and checkpoint do not belong together.
+        """
+        from ptb_lm.model.language_model import build_model
+        from ptb_lm.runs.checkpoint import assign
+
+        config = self.config
+        if rnn_mode:
+            options = dataclasses.replace(config.model, rnn_mode=rnn_mode)
+            config = dataclasses.replace(config, model=options)
+        model = build_model(config, len(self.vocabulary))
+        try:
+            assign(model.named_variables(), self.weights)
+        except UserError as error:
+            raise UserError(f"{self.path}: {error}") from error
+        return model
