@@ -42,7 +42,8 @@ def measure(data_path, cache):
     """Prints tokens, and seconds of CPU, wall time, time of a window, bytes."""
     _, run_ptb = import_tensorflow()
     from ptb_lm.data.corpus import load_corpus
-    from ptb_lm.training.input_pipeline import count_windows, windows
+    from ptb_lm.data.windows import count_windows
+    from ptb_lm.training.input_pipeline import windows
 
     config = run_ptb.parse([f"--data_path={data_path}", f"--cache_dir={cache}"])
     list(windows(np.arange(1000, dtype=np.int32), 2, 3))  # TensorFlow is set up

@@ -7,12 +7,12 @@ import numpy as np
 import tensorflow as tf
 
 from ptb_lm.config import EvaluationConfig
+from ptb_lm.data.windows import check_length, count_windows, rows_of
 from ptb_lm.errors import UserError
 from ptb_lm.evaluation.metrics import Score
 from ptb_lm.model.language_model import LanguageModel, build_model
 from ptb_lm.runs.checkpoint import assign
 from ptb_lm.runs.folder import RunFolder
-from ptb_lm.training.input_pipeline import check_length, count_windows, rows_of
 
 CHUNK_TOKENS = 1024  # tokens per call: long enough to hide the call's own cost
 

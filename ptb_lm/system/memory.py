@@ -1,19 +1,13 @@
-"""Memory: what a run takes at least, and what there is.
+"""Memory: how much there is, and whether something fits in it.
 
-A run that cannot fit is stopped before it starts, because Linux lets it start and
-kills it later.
+What cannot fit is refused before it begins, because Linux would let it begin and kill
+it later.
 """
 
 import pathlib
 
-from ptb_lm.config import Config, ModelConfig
 from ptb_lm.errors import UserError
 
-FLOAT_BYTES = 4
-SLOTS = {"sgd": 0, "momentum": 1, "adam": 2}  # as many as weights, each
-# Of a layer's kernel and recurrent kernel, and of its biases: columns, in hidden sizes.
-KERNEL_COLUMNS = {"lstm": 4, "gru": 3, "rnn": 1}
-BIAS_COLUMNS = {"lstm": 4, "gru": 6, "rnn": 1}
 MEMINFO = pathlib.Path("/proc/meminfo")
 # Memory limits of the control group that a container sees as its own, version 2
 # and version 1.
@@ -24,7 +18,7 @@ GROUP_LIMITS = (
 
 
 def available_bytes() -> int | None:
-    """Memory that can be had at most, with swap; None where nothing tells."""
+    """Memory that can be had at most, swap included; None where nothing tells."""
     found = []
     try:
         lines = MEMINFO.read_text().splitlines()
@@ -48,44 +42,3 @@ def check_fits(needed: int, what: str, advice: str) -> None:
             f"{what} needs at least {needed / 1e9:,.2f} GB of memory, and there are"
             f" {available / 1e9:,.2f}; {advice}"
         )
-
-
-def count_parameters(model: ModelConfig, vocab_size: int) -> int:
-    """Parameters of a model, counted before it is made."""
-    table = vocab_size * model.hidden_size
-    layer = 2 * KERNEL_COLUMNS[model.cell] * model.hidden_size**2
-    layer += BIAS_COLUMNS[model.cell] * model.hidden_size
-    return table * (1 if model.tied else 2) + vocab_size + model.num_layers * layer
-
-
-def training_bytes(config: Config, vocab_size: int, scored_tokens: int) -> int:
-    """Bytes that training takes at least.
-
-    Weights, optimizer slots and gradients (SGD keeps the embedding's sparse), the
-    gates and outputs of one step's layers, and the scores over the vocabulary of a
-    step or, where that is larger, of a chunk of evaluation.
-
-    Args:
-      config: model, optimizer and batch.
-      vocab_size: number of tokens in the vocabulary.
-      scored_tokens: tokens in the largest chunk of evaluation.
-    """
-    model, training = config.model, config.training
-    weights = count_parameters(model, vocab_size)
-    copies = weights * (2 + SLOTS[training.optimizer])
-    if training.optimizer == "sgd" and not model.tied:
-        copies -= vocab_size * model.hidden_size
-    tokens = training.batch_size * training.num_steps
-    activations = tokens * model.hidden_size * (1 + 6 * model.num_layers)
-    scores = max(tokens, scored_tokens) * vocab_size
-    return FLOAT_BYTES * (copies + activations + scores)
-
-
-def check_training(config: Config, vocab_size: int, scored_tokens: int) -> None:
-    """Raises UserError where `training_bytes` are not to be had."""
-    check_fits(
-        training_bytes(config, vocab_size, scored_tokens),
-        f"a model of {count_parameters(config.model, vocab_size):,} parameters",
-        "try a smaller --hidden_size, --num_layers, --batch_size, --num_steps or"
-        " --max_vocab_size",
-    )

@@ -20,6 +20,7 @@ import tensorflow as tf
 from ptb_lm.config import Config
 from ptb_lm.data.corpus import Corpus
 from ptb_lm.data.vocabulary import Vocabulary
+from ptb_lm.data.windows import check_length, count_windows
 from ptb_lm.errors import UserError
 from ptb_lm.evaluation.evaluator import CHUNK_TOKENS, Evaluator
 from ptb_lm.evaluation.metrics import Score
@@ -30,13 +31,14 @@ from ptb_lm.runs.checkpoint import assign
 from ptb_lm.runs.folder import RunFolder
 from ptb_lm.runs.provenance import provenance
 from ptb_lm.runs.results import Results
-from ptb_lm.system import files, memory
+from ptb_lm.system import files
 from ptb_lm.system.interrupts import Interrupted, Interrupts
 from ptb_lm.system.progress import Progress, duration
 from ptb_lm.tensorboard.board import Workbench, check_options
 from ptb_lm.tensorboard.projector import write_embeddings
 from ptb_lm.training import optimizers
-from ptb_lm.training.input_pipeline import check_length, count_windows, windows
+from ptb_lm.training.input_pipeline import windows
+from ptb_lm.training.memory import check_training
 from ptb_lm.training.step import TrainingProgram
 
 CALL_SECONDS = 0.5  # a call of the compiled loop lasts about this long
@@ -138,7 +140,7 @@ def train_and_evaluate(
     check_length("valid", len(corpus.splits["valid"]), *batch)
     check_length("test", len(corpus.splits["test"]), 1, 1)
     scored = min(CHUNK_TOKENS, len(corpus.splits["valid"]))
-    memory.check_training(config, len(corpus.vocabulary), scored)
+    check_training(config, len(corpus.vocabulary), scored)
     folder = RunFolder(path)
     if config.training.init_from and not folder.holds_run():
         initial_weights(config, corpus.vocabulary)  # or stop with nothing written

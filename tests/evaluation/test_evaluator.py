@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ptb_lm.data.windows import count_windows, read_window
 from ptb_lm.errors import UserError
 from ptb_lm.evaluation.evaluator import Evaluator
 from ptb_lm.model.language_model import LanguageModel
 from ptb_lm.model.recurrence import STEPS_OF_AN_ITERATION
-from ptb_lm.training.input_pipeline import count_windows, read_window
 from tests.support import reference
 from tests.support.arithmetic import reference_parameters
 

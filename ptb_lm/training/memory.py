@@ -1,0 +1,52 @@
+"""The memory that training takes at least, known before the model is made."""
+
+from ptb_lm.config import Config, ModelConfig
+from ptb_lm.system.memory import check_fits
+
+FLOAT_BYTES = 4
+# Facts of the members of CELLS and OPTIMIZERS.
+SLOTS = {"sgd": 0, "momentum": 1, "adam": 2}  # as many as weights, each
+# Columns of a layer's kernel and recurrent kernel, and of its biases, in hidden sizes.
+KERNEL_COLUMNS = {"lstm": 4, "gru": 3, "rnn": 1}
+BIAS_COLUMNS = {"lstm": 4, "gru": 6, "rnn": 1}
+
+
+def count_parameters(model: ModelConfig, vocab_size: int) -> int:
+    """Number of parameters of a model."""
+    table = vocab_size * model.hidden_size
+    layer = 2 * KERNEL_COLUMNS[model.cell] * model.hidden_size**2
+    layer += BIAS_COLUMNS[model.cell] * model.hidden_size
+    return table * (1 if model.tied else 2) + vocab_size + model.num_layers * layer
+
+
+def training_bytes(config: Config, vocab_size: int, scored_tokens: int) -> int:
+    """Bytes that training takes at least.
+
+    Weights, optimizer slots and gradients (SGD keeps the embedding's sparse), the
+    gates and outputs of one step's layers, and the scores over the vocabulary of a
+    step or, where that is larger, of a chunk of evaluation.
+
+    Args:
+      config: model, optimizer and batch.
+      vocab_size: number of tokens in the vocabulary.
+      scored_tokens: tokens in the largest chunk of evaluation.
+    """
+    model, training = config.model, config.training
+    weights = count_parameters(model, vocab_size)
+    copies = weights * (2 + SLOTS[training.optimizer])
+    if training.optimizer == "sgd" and not model.tied:
+        copies -= vocab_size * model.hidden_size
+    tokens = training.batch_size * training.num_steps
+    activations = tokens * model.hidden_size * (1 + 6 * model.num_layers)
+    scores = max(tokens, scored_tokens) * vocab_size
+    return FLOAT_BYTES * (copies + activations + scores)
+
+
+def check_training(config: Config, vocab_size: int, scored_tokens: int) -> None:
+    """Raises UserError where `training_bytes` are not to be had."""
+    check_fits(
+        training_bytes(config, vocab_size, scored_tokens),
+        f"a model of {count_parameters(config.model, vocab_size):,} parameters",
+        "try a smaller --hidden_size, --num_layers, --batch_size, --num_steps or"
+        " --max_vocab_size",
+    )

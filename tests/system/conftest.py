@@ -1,1 +1,0 @@
-from tests.support.made_up import made_up  # noqa: F401
