@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from ptb_lm.config import Config
 from ptb_lm.data.corpus import load_corpus
-from ptb_lm.data.grammar import ENGLISH
+from ptb_lm.data.english import ENGLISH
 from ptb_lm.data.vocabulary import Vocabulary
 from ptb_lm.export.saved_model import TextModel
 from ptb_lm.inference import sampling

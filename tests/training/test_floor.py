@@ -6,10 +6,11 @@ import numpy as np
 import tensorflow as tf
 
 from ptb_lm.config import Config
-from ptb_lm.data import grammar
 from ptb_lm.data.corpus import load_corpus
+from ptb_lm.data.english import ENGLISH, builtin_corpus
+from ptb_lm.data.windows import count_windows
 from ptb_lm.export.saved_model import TextModel
-from ptb_lm.training.input_pipeline import count_windows, windows
+from ptb_lm.training.input_pipeline import windows
 from ptb_lm.training.optimizers import learning_rate
 from ptb_lm.training.step import TrainingProgram
 
@@ -50,11 +51,11 @@ def test_the_floor_is_approached_and_not_passed():
     """
     corpus = load_corpus(Config().data)
     model = trained_model(corpus)
-    sentences = grammar.builtin_corpus()["test"].splitlines()
+    sentences = builtin_corpus()["test"].splitlines()
     scores = model.score(tf.constant(sentences), context=tf.constant("\n"))
     model_nats = -scores["log_probabilities"].numpy().sum(axis=1)
     source_nats = np.array(
-        [-grammar.ENGLISH.log_probability(sentence.split()) for sentence in sentences]
+        [-ENGLISH.log_probability(sentence.split()) for sentence in sentences]
     )
     excess = model_nats - source_nats
     error = excess.std() / math.sqrt(len(excess))
