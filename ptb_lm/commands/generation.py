@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from ptb_lm.config import Config
-from ptb_lm.data.vocabulary import END_OF_SENTENCE, UNKNOWN
+from ptb_lm.data.token_rules import TokenJoiner, TokenRules
+from ptb_lm.data.vocabulary import UNKNOWN
 from ptb_lm.errors import UserError
 from ptb_lm.system import files
 from ptb_lm.system.quiet_start import start_tensorflow
@@ -154,7 +155,8 @@ class Generator:
         self._seed = config.training.seed
         self._model = model
         self._reader = Reader(model)
-        self._token_type = json.loads(model.metadata()["json"].numpy())["token_type"]
+        facts = json.loads(model.metadata()["json"].numpy())
+        self._rules = TokenRules(facts["token_type"], facts.get("normalize", "none"))
         self.texts = 0
 
     def run(self, prompt: str) -> None:
@@ -164,7 +166,7 @@ class Generator:
           UserError: the prompt has a word that the model cannot read.
         """
         ids = self._reader.ids(prompt)
-        if not ids.size and not {END_OF_SENTENCE, "\n"} & set(self._reader.tokens):
+        if not ids.size and self._rules.line_end not in self._reader.tokens:
             raise UserError(
                 "an empty prompt, and the vocabulary has no line end to start from"
             )
@@ -182,7 +184,7 @@ class Generator:
 
     def _stream(self, prompt_ids: np.ndarray, index: int) -> None:
         """Writes a text, each token as it is drawn."""
-        writer = Writer(self._token_type)
+        writer = Writer(self._rules)
         self._separate(index)
         writer.write(self._tokens(prompt_ids[0]))
         for ids in self._draw(prompt_ids, index, rows=1):
@@ -194,7 +196,7 @@ class Generator:
         drawn = np.concatenate(list(self._draw(prompt_ids, index, rows)), axis=1)
         for row, ids in enumerate(drawn, start=index):
             tokens = self._tokens(ids)
-            writer = Writer(self._token_type, capture=self._options.format == "json")
+            writer = Writer(self._rules, capture=self._options.format == "json")
             if self._options.format == "text":
                 self._separate(row)
             writer.write([*self._tokens(prompt_ids[0]), *tokens])
@@ -239,33 +241,20 @@ class Generator:
 
 
 class Writer:
-    """Writes tokens as a person would, as they come.
+    """Writes tokens as a person would, as they come."""
 
-    Words are joined by blanks, characters by nothing; ``<eos>`` ends the line.
-    """
-
-    def __init__(self, token_type: str, capture: bool = False):
-        is_word = token_type == "word"
-        self._blank, self._line_end = (" ", END_OF_SENTENCE) if is_word else ("", "\n")
+    def __init__(self, rules: TokenRules, capture: bool = False):
+        self._joiner = TokenJoiner(rules)
         self._capture = capture
-        self._at_line_start = True
         self.text = ""
 
     def write(self, tokens: list[str]) -> None:
         """Writes tokens and shows them at once."""
-        pieces = []
-        for token in tokens:
-            is_line_end = token == self._line_end
-            if is_line_end:
-                pieces.append("\n")
-            else:
-                pieces.append(token if self._at_line_start else self._blank + token)
-            self._at_line_start = is_line_end
-        self._put("".join(pieces))
+        self._put(self._joiner.add(tokens))
 
     def end(self) -> None:
         """Ends the line that was begun."""
-        if not self._at_line_start and not self._capture:
+        if not self._joiner.at_line_start and not self._capture:
             self._put("\n")
 
     def _put(self, text: str) -> None:

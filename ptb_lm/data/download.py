@@ -18,10 +18,12 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+import urllib.response
 from collections.abc import Callable, Iterator, Mapping
-from typing import BinaryIO
+from typing import IO
 
 from ptb_lm.config import PTB_URL
+from ptb_lm.data.cache_folder import default_cache_folder
 from ptb_lm.errors import UserError
 from ptb_lm.system.files import expand_home
 
@@ -46,33 +48,17 @@ MAX_MEMBERS = 10_000
 STAGING_PREFIX = ".ptb-download-"
 STALE_STAGING_SECONDS = 24 * 3600
 
-Progress = Callable[[int, int | None], None]
-
-
-def default_cache_dir() -> pathlib.Path:
-    """Return $PTB_LM_CACHE, else $XDG_CACHE_HOME/ptb_lm, else ~/.cache/ptb_lm.
-
-    Raises:
-      UserError: the home folder is needed and cannot be found.
-
-    """
-    own = os.environ.get("PTB_LM_CACHE")
-    if own:
-        return expand_home(own)
-    shared = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG base directory specification: a relative path there is to be ignored.
-    if os.path.isabs(shared):
-        return pathlib.Path(shared) / "ptb_lm"
-    return expand_home("~/.cache/ptb_lm")
+DownloadProgress = Callable[[int, int | None], None]
+Response = http.client.HTTPResponse | urllib.response.addinfourl
 
 
 def fetch_ptb(
     url: str = PTB_URL,
     cache_dir: str | os.PathLike[str] | None = None,
     md5: Mapping[str, str] = PTB_MD5,
-    progress: Progress | None = None,
+    progress: DownloadProgress | None = None,
 ) -> pathlib.Path:
-    """Return a folder that holds the corpus, downloading it if need be.
+    """A folder that holds the corpus; downloads it if need be.
 
     Files already there with the right sums are returned without using the network.
     A kill at any moment leaves whole files only, and several processes may fetch
@@ -80,7 +66,7 @@ def fetch_ptb(
 
     Args:
       url: address (http, https or file) of simple-examples.tgz.
-      cache_dir: folder to keep the corpus in; `default_cache_dir()` if None.
+      cache_dir: folder to keep the corpus in; `default_cache_folder()` if None.
       md5: file name -> md5 sum in hex, of each wanted file of the archive.
       progress: called with (bytes done, bytes in all or None) as bytes arrive.
 
@@ -90,9 +76,8 @@ def fetch_ptb(
     Raises:
       UserError: the download, the archive or the cache folder is not as it should
         be. Temporary files are gone by then.
-
     """
-    cache = default_cache_dir() if cache_dir is None else expand_home(cache_dir)
+    cache = default_cache_folder() if cache_dir is None else expand_home(cache_dir)
     corpus = cache / "ptb"
     if all(_has_sum(corpus / name, expected) for name, expected in md5.items()):
         return corpus
@@ -108,13 +93,13 @@ def fetch_ptb(
 
 
 def _one_line(text: str) -> str:
-    """Return `text` on one line, without the control characters of a terminal."""
+    """The text on one line, without the control characters of a terminal."""
     line = " ".join(text.split())
     return "".join(c if c.isprintable() else "?" for c in line)
 
 
 def _download_failure(url: str, what: str) -> UserError:
-    """Return the error for anything that is wrong with what `url` gives."""
+    """The error for anything that is wrong with what `url` gives."""
     return UserError(
         _one_line(
             f"cannot get the Penn Treebank from {url}: {what}; "
@@ -125,7 +110,7 @@ def _download_failure(url: str, what: str) -> UserError:
 
 @contextlib.contextmanager
 def _blaming_folder(cache: pathlib.Path) -> Iterator[None]:
-    """Turn a failure to write into a UserError that names the cache folder."""
+    """Turns a failure to write into a UserError that names the cache folder."""
     try:
         yield
     except BrokenPipeError:
@@ -142,7 +127,7 @@ def _blaming_folder(cache: pathlib.Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _blaming_address(url: str) -> Iterator[None]:
-    """Turn a failure of the network into a UserError that names the address."""
+    """Turns a failure of the network into a UserError that names the address."""
     try:
         yield
     except urllib.error.HTTPError as error:
@@ -163,7 +148,7 @@ def _blaming_address(url: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _blaming_archive(url: str) -> Iterator[None]:
-    """Turn a failure to read the archive into a UserError."""
+    """Turns a failure to read the archive into a UserError."""
     try:
         yield
     except UserError:
@@ -177,7 +162,7 @@ def _blaming_archive(url: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _staging_folder(cache: pathlib.Path) -> Iterator[pathlib.Path]:
-    """Yield a new folder beside the corpus, removed however the block ends.
+    """Yields a new folder beside the corpus, which is removed however the block ends.
 
     It is on the file system of the cache, so that a rename out of it is atomic.
     """
@@ -195,7 +180,7 @@ def _staging_folder(cache: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def _md5_of(path: pathlib.Path) -> str:
-    """Return the md5 sum of a file, in hex."""
+    """The md5 sum of a file, in hex."""
     # Not for security, and said so: FIPS builds of Python refuse md5 otherwise.
     digest = hashlib.md5(usedforsecurity=False)
     with open(path, "rb") as stream:
@@ -205,7 +190,7 @@ def _md5_of(path: pathlib.Path) -> str:
 
 
 def _has_sum(path: pathlib.Path, expected: str) -> bool:
-    """Return whether `path` is a readable file with the md5 sum `expected`."""
+    """Whether `path` is a readable file with the md5 sum `expected`."""
     try:
         # is_file first: opening a named pipe would wait for ever.
         return path.is_file() and _md5_of(path) == expected
@@ -214,7 +199,7 @@ def _has_sum(path: pathlib.Path, expected: str) -> bool:
 
 
 def _check_sums(folder: pathlib.Path, md5: Mapping[str, str], url: str) -> None:
-    """Raise UserError unless every file of `md5` in `folder` has its sum."""
+    """Raises UserError unless every file of `md5` in `folder` has its sum."""
     for name, expected in md5.items():
         actual = _md5_of(folder / name)
         if actual != expected:
@@ -225,16 +210,24 @@ def _check_sums(folder: pathlib.Path, md5: Mapping[str, str], url: str) -> None:
 class _RedirectWithinHttp(urllib.request.HTTPRedirectHandler):
     """Follows redirects to http and https only; urllib itself allows ftp too."""
 
-    def redirect_request(self, req, fp, code, msg, headers, newurl):
-        """Return the request for `newurl`, or raise HTTPError."""
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        """The request for `newurl`; raises HTTPError where it is refused."""
         if urllib.parse.urlsplit(newurl).scheme not in ("http", "https"):
             msg = f"{msg}, a redirect to {newurl}, which is refused"
             raise urllib.error.HTTPError(req.full_url, code, msg, headers, fp)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _open_address(url: str) -> BinaryIO:
-    """Open `url` for reading; the errors are those of urllib."""
+def _open_address(url: str) -> Response:
+    """Opens `url` for reading; the errors are those of urllib."""
     scheme = urllib.parse.urlsplit(url).scheme
     if scheme not in ("http", "https", "file"):
         raise ValueError("the address must start with http://, https:// or file://")
@@ -259,8 +252,8 @@ def _open_address(url: str) -> BinaryIO:
     return opener.open(url, timeout=TIMEOUT_SECONDS)
 
 
-def _declared_bytes(response: BinaryIO) -> int | None:
-    """Return the length that the server announced, or None."""
+def _declared_bytes(response: Response) -> int | None:
+    """The length that the server announced, or None."""
     length = response.headers.get("Content-Length", "")
     # HTTP (RFC 9112, section 6.3): in a chunked answer Content-Length is void.
     if "Transfer-Encoding" in response.headers or not length.isdecimal():
@@ -268,18 +261,20 @@ def _declared_bytes(response: BinaryIO) -> int | None:
     return int(length)
 
 
-def _download(url: str, archive: pathlib.Path, progress: Progress | None) -> None:
-    """Copy what is at `url` to the file `archive`.
+def _download(
+    url: str, archive: pathlib.Path, progress: DownloadProgress | None
+) -> None:
+    """Copies what is at `url` to the file `archive`.
 
     Raises:
       UserError: the network failed, or the answer is too long or cut short.
       OSError: `archive` cannot be written.
-
     """
     too_long = f"it is larger than {MAX_ARCHIVE_BYTES:,} bytes"
     with contextlib.ExitStack() as stack:
         with _blaming_address(url):
-            response = stack.enter_context(_open_address(url))
+            response = _open_address(url)
+            stack.enter_context(response)
             total = _declared_bytes(response)
         if total is not None and total > MAX_ARCHIVE_BYTES:
             raise _download_failure(url, too_long)
@@ -305,13 +300,13 @@ def _download(url: str, archive: pathlib.Path, progress: Progress | None) -> Non
 class _LimitedReader:
     """The unpacked bytes of a gzip file, up to MAX_UNPACKED_BYTES of them."""
 
-    def __init__(self, stream: BinaryIO, url: str):
+    def __init__(self, stream: gzip.GzipFile, url: str):
         self._stream = stream
         self._url = url
         self._bytes_read = 0
 
     def read(self, size: int) -> bytes:
-        """Return up to `size` bytes; raise UserError past the limit."""
+        """Up to `size` bytes; raises UserError past the limit."""
         block = self._stream.read(size)
         self._bytes_read += len(block)
         if self._bytes_read > MAX_UNPACKED_BYTES:
@@ -323,13 +318,12 @@ class _LimitedReader:
 def _extract_wanted(
     archive: pathlib.Path, folder: pathlib.Path, names: tuple[str, ...], url: str
 ) -> None:
-    """Write the files `names` of the archive into `folder`, and nothing else.
+    """Writes the files `names` of the archive into `folder`, and nothing else.
 
     Raises:
       UserError: the archive is damaged, lacks one of `names`, has one twice or as
         something that is not a plain file, or is larger than the limits.
       OSError: `folder` cannot be written.
-
     """
     missing = list(names)
     with contextlib.ExitStack() as stack:
@@ -339,7 +333,7 @@ def _extract_wanted(
             # As a stream ("r|"): tarfile then never seeks to where the archive
             # says, and every byte that it unpacks goes through the limit.
             tar = stack.enter_context(
-                tarfile.open(fileobj=reader, mode="r|", bufsize=BLOCK_BYTES)
+                tarfile.open(fileobj=reader, mode="r|", bufsize=BLOCK_BYTES)  # type: ignore[call-overload]
             )
         for member in _members(tar, url):
             name = _wanted_name(member, names, url)
@@ -355,7 +349,7 @@ def _extract_wanted(
 
 
 def _members(tar: tarfile.TarFile, url: str) -> Iterator[tarfile.TarInfo]:
-    """Yield the members of `tar` in order, up to MAX_MEMBERS of them."""
+    """Yields the members of `tar` in order, up to MAX_MEMBERS of them."""
     for _ in range(MAX_MEMBERS):
         with _blaming_archive(url):
             member = tar.next()
@@ -368,7 +362,7 @@ def _members(tar: tarfile.TarFile, url: str) -> Iterator[tarfile.TarInfo]:
 def _wanted_name(
     member: tarfile.TarInfo, names: tuple[str, ...], url: str
 ) -> str | None:
-    """Return which of `names` the member is, or None for one to pass over.
+    """Which of `names` the member is; None for one to pass over.
 
     The real archive has many other members: they are not written, so where their
     paths or links point does not matter. One that bears a wanted name on a path
@@ -392,13 +386,14 @@ def _wanted_name(
 def _extract_member(
     tar: tarfile.TarFile, member: tarfile.TarInfo, target: pathlib.Path, url: str
 ) -> None:
-    """Write the contents of `member` to the new file `target`."""
+    """Writes the contents of `member` to the new file `target`."""
     if member.size > MAX_MEMBER_BYTES:
         what = f"{target.name} is larger than {MAX_MEMBER_BYTES:,} bytes"
         raise _download_failure(url, what)
     with _blaming_archive(url):
         contents = tar.extractfile(member)
     left = member.size
+    assert contents is not None, "only a plain file is wanted"
     with contents, open(target, "xb") as output:
         # Counted here, so that the limit holds for what is written too.
         while left > 0:

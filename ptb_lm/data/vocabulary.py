@@ -58,8 +58,8 @@ class Vocabulary:
         if max_size:
             kept = [token for token in ranked if token != UNKNOWN][: max_size - 1]
             dropped = counts.total() - sum(counts[token] for token in kept)
-            counts = {token: counts[token] for token in kept} | {UNKNOWN: dropped}
-            ranked = sorted(counts, key=lambda token: (-counts[token], token))
+            left = {token: counts[token] for token in kept} | {UNKNOWN: dropped}
+            ranked = sorted(left, key=lambda token: (-left[token], token))
         return cls(ranked)
 
     def __len__(self) -> int:
@@ -67,8 +67,6 @@ class Vocabulary:
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Vocabulary) and self.tokens == other.tokens
-
-    __hash__ = None
 
     @functools.cached_property
     def unknown_id(self) -> int | None:

@@ -1,26 +1,24 @@
-"""Strings <-> ids inside a TensorFlow graph, as `corpus` and `Vocabulary` do it.
+"""Strings <-> ids in a TensorFlow graph: `TokenRules` and `Vocabulary` once more.
 
-A SavedModel must read text without any of this project's Python.
+An exported model reads and writes text without this project's Python.
 """
 
 import tensorflow as tf
 
-from ptb_lm.data.vocabulary import END_OF_SENTENCE, UNKNOWN, Vocabulary
+from ptb_lm.data.token_rules import TokenRules
+from ptb_lm.data.vocabulary import UNKNOWN, Vocabulary
 
 # What Python's str.split() takes for white space, in RE2's syntax.
 _WHITE_SPACE = r"[\s\p{Z}\x0b\x1c-\x1f\x{85}]+"
 
 
 class GraphTokenizer(tf.Module):
-    """Reads and writes text by a vocabulary, in the graph.
+    """Reads and writes text by a vocabulary and the rule of a `TokenRules`.
 
-    "word": tokens are what white space separates; a line end is the token
-    ``<eos>`` where the vocabulary has it, otherwise white space too. "char": every
-    character is a token, blanks and line feeds too. What `text_source.letters_only`
-    does to a corpus is done first where the model was trained so.
+    One thing is otherwise: where a vocabulary of words has no ``<eos>``, a line end
+    is white space.
 
     Attributes:
-      token_type: "word" or "char".
       line_end_id: id of ``<eos>`` or of the line feed; None where the vocabulary
         has none.
       unknown_id: id of ``<unk>``; None where the vocabulary has none.
@@ -30,15 +28,19 @@ class GraphTokenizer(tf.Module):
     def __init__(
         self, vocabulary: Vocabulary, token_type: str = "word", normalize: str = "none"
     ):
+        """Makes the tables.
+
+        Args:
+          vocabulary: the tokens.
+          token_type: "word" or "char", see `TokenRules`.
+          normalize: "none" or "letters", likewise.
+        """
         super().__init__()
-        if token_type not in ("word", "char"):
-            raise ValueError(f"token_type is {token_type!r}, neither word nor char")
-        self.token_type = token_type
-        self._normalize = normalize
+        self._rules = TokenRules(token_type, normalize)
         self.unknown_id = vocabulary.unknown_id
-        self.line_end_id = None
-        line_end = END_OF_SENTENCE if token_type == "word" else "\n"
-        if line_end in vocabulary.tokens:
+        self.line_end_id: int | None = None
+        line_end = self._rules.line_end
+        if line_end is not None and line_end in vocabulary.tokens:
             self.line_end_id = vocabulary.tokens.index(line_end)
         self.tokens = tf.constant(vocabulary.tokens)
         ids = tf.range(len(vocabulary), dtype=tf.int32)
@@ -47,28 +49,28 @@ class GraphTokenizer(tf.Module):
         )
 
     def split(self, texts: tf.Tensor, close_lines: bool) -> tf.RaggedTensor:
-        r"""Tokens of the texts, as they stand there.
+        r"""Tokens of the texts, whether the vocabulary has them or not.
 
         Args:
           texts: string [n], UTF-8; bytes that are not become U+FFFD. Lines end in
             ``\n`` or ``\r\n``.
-          close_lines: whether a text of words that does not end in a line end
-            gets one, as the last line of a corpus does.
+          close_lines: as in `TokenRules.split`.
 
         Returns:
           string [n, (tokens)].
         """
         texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
-        texts = tf.strings.regex_replace(texts, "\r\n", "\n")
-        if self._normalize == "letters":
+        if self._rules.normalize == "letters":
             texts = tf.strings.regex_replace(texts, "[^A-Za-z]+", " ")
             texts = tf.strings.lower(tf.strings.regex_replace(texts, "^ ", ""))
-        if self.token_type == "char":
+        else:
+            texts = tf.strings.regex_replace(texts, "\r\n", "\n")
+        if self._rules.token_type == "char":
             return tf.strings.unicode_split(texts, "UTF-8")
         if close_lines:
             texts = tf.strings.regex_replace(texts, r"([^\n])\z", r"\1" + "\n")
         if self.line_end_id is not None:
-            texts = tf.strings.regex_replace(texts, "\n", f" {END_OF_SENTENCE} ")
+            texts = tf.strings.regex_replace(texts, "\n", f" {self._rules.line_end} ")
         texts = tf.strings.regex_replace(texts, _WHITE_SPACE, " ")
         return tf.strings.split(texts)
 
@@ -111,16 +113,15 @@ class GraphTokenizer(tf.Module):
     def join(self, ids: tf.RaggedTensor) -> tf.Tensor:
         """Writes tokens as a person would: int32 [n, (t)] -> string [n].
 
-        Words with a blank between them, characters with none; ``<eos>`` is the
-        end of a line.
+        Words with a blank between them, characters with none; the token of a line
+        end ends a line.
         """
         tokens = tf.gather(self.tokens, ids.flat_values)
         if self.line_end_id is not None:
             tokens = tf.where(ids.flat_values == self.line_end_id, "\n", tokens)
-        blank = " " if self.token_type == "word" else ""
         texts = tf.strings.unsorted_segment_join(
-            tokens, ids.value_rowids(), ids.nrows(), separator=blank
+            tokens, ids.value_rowids(), ids.nrows(), separator=self._rules.separator
         )
-        if self.token_type == "word":
+        if self._rules.separator:
             texts = tf.strings.regex_replace(texts, " ?\n ?", "\n")
         return texts

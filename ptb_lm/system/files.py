@@ -17,7 +17,7 @@ AT_FDCWD = -100  # fcntl.h of Linux: paths are relative to the working folder
 EXCHANGE = 2  # RENAME_EXCHANGE of Linux, RENAME_SWAP of macOS
 
 
-def write_atomically(path: pathlib.Path, write: Callable[[BinaryIO], None]) -> None:
+def write_atomically(path: pathlib.Path, write: Callable[[BinaryIO], object]) -> None:
     """Writes a file aside, syncs it to the disk and renames it into place.
 
     Args:
@@ -166,7 +166,7 @@ def reason(error: Exception) -> str:
     return " ".join(text.split()) or type(error).__name__
 
 
-def expand_home(path: str) -> pathlib.Path:
+def expand_home(path: str | os.PathLike[str]) -> pathlib.Path:
     """A path as the user types it, with a leading ``~`` or ``~user`` replaced.
 
     Raises:

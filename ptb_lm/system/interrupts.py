@@ -3,6 +3,8 @@
 import pathlib
 import signal
 import threading
+from types import FrameType
+from typing import Any
 
 
 class Interrupted(Exception):
@@ -27,9 +29,9 @@ class Interrupts:
     Outside the main thread, where Python cannot set handlers, it does nothing.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._received: int | None = None
-        self._previous = {}
+        self._previous: dict[signal.Signals, Any] = {}  # handlers, as signal() gives
 
     def __enter__(self) -> "Interrupts":
         if threading.current_thread() is threading.main_thread():
@@ -37,7 +39,7 @@ class Interrupts:
                 self._previous[number] = signal.signal(number, self._remember)
         return self
 
-    def __exit__(self, *unused) -> None:
+    def __exit__(self, *unused: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
@@ -47,7 +49,7 @@ class Interrupts:
             received, self._received = self._received, None
             raise Interrupted(received)
 
-    def _remember(self, number, frame):
+    def _remember(self, number: int, frame: FrameType | None) -> None:
         self._received = number
         for handled in self._previous:
             signal.signal(handled, signal.SIG_DFL)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from ptb_lm.config import Config
 from ptb_lm.data.corpus import Corpus
-from ptb_lm.data.vocabulary import END_OF_SENTENCE
+from ptb_lm.data.token_rules import TokenRules
 from ptb_lm.errors import UserError
 from ptb_lm.inference import sampling
 from ptb_lm.inference.graph_tokenizer import GraphTokenizer
@@ -25,24 +25,28 @@ def prompts(config: Config, corpus: Corpus) -> list[str]:
       UserError: a prompt has a token that the vocabulary lacks, with no ``<unk>``
         to stand for it, or is empty where no line end can stand before it.
     """
-    is_word = config.data.token_type == "word"
-    blank, line_end = (" ", END_OF_SENTENCE) if is_word else ("", "\n")
+    rules = TokenRules.of(config.data)
     if not config.tensorboard.sample_prompts:
-        tokens = corpus.vocabulary.decode(corpus.splits["valid"][:1000])
-        size = BEGINNING[config.data.token_type]
-        sentences = blank.join(tokens).split(line_end)
-        pieces = [s.split() if is_word else s.strip() for s in sentences]
-        return [blank.join(p[:size]) for p in pieces if p][:SENTENCES]
+        return _beginnings(corpus, rules)
     given = config.tensorboard.sample_prompts.split("|")
     known = {*corpus.vocabulary.tokens}
     for prompt in given:
-        tokens = prompt.split() if is_word else list(prompt)
+        tokens = rules.split(prompt, close_lines=False)
         unknown = [token for token in tokens if token not in known]
         if unknown and corpus.vocabulary.unknown_id is None:
             raise UserError(f"--sample_prompts: not in the corpus: {unknown[0]!r}")
-        if not tokens and line_end not in known:
+        if not tokens and rules.line_end not in known:
             raise UserError("--sample_prompts: one is empty, and no line ends before")
     return given
+
+
+def _beginnings(corpus: Corpus, rules: TokenRules) -> list[str]:
+    """The beginnings of the first sentences of the valid text."""
+    tokens = corpus.vocabulary.decode(corpus.splits["valid"][:1000])
+    sentences = [line.strip() for line in rules.join(tokens).split("\n")]
+    size = BEGINNING[rules.token_type]
+    pieces = [rules.split(s, close_lines=False)[:size] for s in sentences if s]
+    return [rules.join(piece) for piece in pieces[:SENTENCES]]
 
 
 class TextSamples:
@@ -62,7 +66,9 @@ class TextSamples:
         self._model, self._seed = model, config.training.seed
         self._count = config.tensorboard.sample_tokens
         self._prompts = prompts(config, corpus)
-        self._tokenizer = GraphTokenizer(corpus.vocabulary, config.data.token_type)
+        self._tokenizer = GraphTokenizer(
+            corpus.vocabulary, config.data.token_type, config.data.normalize
+        )
         ids = self._tokenizer.split(tf.constant(self._prompts), close_lines=False)
         self._ids = self._tokenizer.ids(ids)
 

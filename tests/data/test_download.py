@@ -670,7 +670,7 @@ def test_killed_in_the_middle_of_the_download(server, cache):
 
     server.routes["/slow"] = half_then_wait
     code = (
-        "import sys; from ptb_lm import download;"
+        "import sys; from ptb_lm.data import download;"
         "download.fetch_ptb(sys.argv[1], sys.argv[2], {'ptb.train.txt': 'x'})"
     )
     root = pathlib.Path(__file__).resolve().parents[2]
@@ -723,34 +723,11 @@ def test_several_at_once(server, cache):
 # Where the cache is.
 
 
-def test_default_cache_dir(monkeypatch, tmp_path):
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.delenv("PTB_LM_CACHE", raising=False)
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    home_cache = tmp_path / "home" / ".cache" / "ptb_lm"
-    assert download.default_cache_dir() == home_cache
-    for ignored in ("", "relative/path"):
-        monkeypatch.setenv("XDG_CACHE_HOME", ignored)
-        assert download.default_cache_dir() == home_cache
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert download.default_cache_dir() == tmp_path / "xdg" / "ptb_lm"
-    monkeypatch.setenv("PTB_LM_CACHE", "")
-    assert download.default_cache_dir() == tmp_path / "xdg" / "ptb_lm"
-    monkeypatch.setenv("PTB_LM_CACHE", "~/corpora")
-    assert download.default_cache_dir() == tmp_path / "home" / "corpora"
-
-
-def test_fetch_uses_the_default_cache_dir(server, cache, monkeypatch):
+def test_fetch_uses_the_default_cache_folder(server, cache, monkeypatch):
     monkeypatch.setenv("PTB_LM_CACHE", str(cache))
     corpus = download.fetch_ptb(server.serve(tgz(wanted())), md5=MD5)
     assert corpus == cache / "ptb"
     assert_complete(cache)
-
-
-def test_no_home_folder(monkeypatch):
-    monkeypatch.setenv("PTB_LM_CACHE", "~no_such_user_here/cache")
-    with pytest.raises(UserError, match="no such home folder"):
-        download.default_cache_dir()
 
 
 def test_defaults_are_mikolovs():

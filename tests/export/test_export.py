@@ -14,16 +14,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from ptb_lm.data.text_source import split_words, tokenize
+from ptb_lm.data.token_rules import TokenRules
 from ptb_lm.data.vocabulary import Vocabulary
 from ptb_lm.errors import UserError
 from ptb_lm.evaluation.evaluator import Evaluator
 from ptb_lm.export.saved_model import FUNCTIONS, TextModel, export_run, open_text_model
 from ptb_lm.inference import sampling
-from ptb_lm.inference.graph_tokenizer import GraphTokenizer
 from ptb_lm.model.language_model import LanguageModel
 from ptb_lm.runs.folder import RunFolder
 from tests.support import reference
@@ -79,7 +76,7 @@ def random_text(words, seed=0):
 def test_score_is_what_evaluate_and_the_reference_give(tied, words):
     model, text_model = make_live(tied)
     text = random_text(words)
-    ids = VOCABULARY.encode(split_words(text))
+    ids = VOCABULARY.encode(TokenRules().split(text, close_lines=True))
     scored = text_model.score([text])
     perplexity = scored["perplexities"].numpy()[0]
     evaluated = Evaluator(model).exact(ids)
@@ -163,17 +160,6 @@ def test_empty_and_unknown_texts():
 # --- text --------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=200)
-@given(
-    st.text(
-        st.sampled_from("ab<eos>\n\r\t\x0b\x1c\x85\xa0\u2003\u3000é\u200b"), max_size=30
-    )
-)
-def test_words_are_split_as_a_corpus_is(text):
-    tokens = GraphTokenizer(VOCABULARY).split(tf.constant([text]), close_lines=True)
-    assert [token.decode() for token in tokens.numpy()[0]] == split_words(text)
-
-
 def test_characters():
     vocabulary = Vocabulary(["\n", " ", "<unk>", *"abcé"])
     _, text_model = make_live(vocabulary=vocabulary, token_type="char")
@@ -191,7 +177,7 @@ def test_other_cells(cell, tmp_path):
     """Score, step and draw, saved and restored, against the reference."""
     model, text_model = make_live(cell=cell)
     text = random_text(20)
-    ids = VOCABULARY.encode(split_words(text))
+    ids = VOCABULARY.encode(TokenRules().split(text, close_lines=True))
     params = reference_parameters(model.named_variables())
     nats, count = reference.perplexity_exact(params, ids, cell=cell)
     text_model.save(tmp_path / "saved_model")
@@ -211,32 +197,6 @@ def test_other_cells(cell, tmp_path):
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_allclose(again(ids[None])[0], model(ids[None])[0], rtol=1e-6)
-
-
-@pytest.mark.parametrize("token_type", ["word", "char"])
-def test_letters_are_read_as_in_a_corpus(token_type):
-    vocabulary = Vocabulary(["the", "time", "machine"])
-    if token_type == "char":
-        vocabulary = Vocabulary(sorted(set("the time machine")))
-    tokenizer = GraphTokenizer(vocabulary, token_type, "letters")
-    for text in ["The Time", " \r\n 1THE,\n\ntime\u00e9machine\n", "", "7\n"]:
-        tokens = tokenizer.split(tf.constant([text]), close_lines=True).numpy()[0]
-        expected = tokenize(text, token_type, "letters")
-        assert [token.decode() for token in tokens] == expected
-
-
-def test_words_come_out_as_a_person_writes_them():
-    tokenizer = GraphTokenizer(VOCABULARY)
-    ids = tf.ragged.constant(
-        [[0, 2, 3, 0, 4], [], [5], [0, 0, 6, 0, 0], [2, 1, 0]], dtype=tf.int32
-    )
-    assert tokenizer.join(ids).numpy().tolist() == [
-        b"\nw0 w1\nw2",
-        b"",
-        b"w3",
-        b"\n\nw4\n\n",
-        b"w0 <unk>\n",
-    ]
 
 
 def test_invalid_utf8_is_unknown(live):
@@ -412,7 +372,7 @@ def test_saved_model_cli_runs(run, live):
 
 def test_keras_file(run, live):
     model = keras.saving.load_model(run.path / "model.keras")
-    ids = VOCABULARY.encode(split_words(TEXTS[0]))
+    ids = VOCABULARY.encode(TokenRules().split(TEXTS[0], close_lines=True))
     expected = live.score([TEXTS[0]])["perplexities"].numpy()[0]
     assert Evaluator(model).exact(ids).perplexity == pytest.approx(expected, rel=1e-5)
 

@@ -119,7 +119,7 @@ def test_no_circles():
 def test_the_graph_is_seen():
     """The walk above finds imports of every kind."""
     graph = import_graph()
-    assert {"data.download", "system.files", "config"} <= graph["data.corpus"]
+    assert {"data.download", "system.files", "config"} <= graph["data.sources"]
     assert "training.trainer" in graph["commands.modes"], "inside a function"
     tree = ast.parse(
         "import ptb_lm.a\nfrom ptb_lm import b\nfrom ptb_lm.c import x\n"

@@ -1,0 +1,128 @@
+"""How a text becomes tokens, and tokens a text: the rule in Python.
+
+`ptb_lm.inference.graph_tokenizer` is the same rule in a TensorFlow graph, which an
+exported model takes along; tests/inference/test_graph_tokenizer.py holds one to the
+other. No other module splits a text or joins tokens.
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterable
+
+from ptb_lm.config import DataConfig
+from ptb_lm.data.vocabulary import END_OF_SENTENCE
+
+_NOT_LETTERS = re.compile("[^A-Za-z]+")
+# Line ends and the blank in a text whose characters stand apart.
+_APART = {"_": " ", END_OF_SENTENCE: "\n"}
+
+
+@dataclasses.dataclass(frozen=True)
+class TokenRules:
+    r"""The rule for one kind of token and one way to normalize.
+
+    Attributes:
+      token_type: "word": tokens are what white space separates, and ``<eos>`` at
+        every line end. "char": every character is a token, the blank and the line
+        feed too.
+      normalize: what is done to a text first. "none"; or "letters": the letters A
+        to Z become lower-case, and whatever is between two of them, line ends too,
+        becomes one blank.
+
+    Lines end in ``\n`` or ``\r\n``.
+    """
+
+    token_type: str = "word"
+    normalize: str = "none"
+
+    def __post_init__(self) -> None:
+        if self.token_type not in ("word", "char"):
+            raise ValueError(f"token_type is {self.token_type!r}, not word or char")
+        if self.normalize not in ("none", "letters"):
+            raise ValueError(f"normalize is {self.normalize!r}, not none or letters")
+
+    @classmethod
+    def of(cls, config: DataConfig) -> "TokenRules":
+        """The rule that --token_type and --normalize name."""
+        return cls(config.token_type, config.normalize)
+
+    @property
+    def line_end(self) -> str | None:
+        """The token of a line end; None where normalizing leaves no line end."""
+        if self.normalize == "letters":
+            return None
+        return END_OF_SENTENCE if self.token_type == "word" else "\n"
+
+    @property
+    def separator(self) -> str:
+        """What stands between two tokens of a line."""
+        return " " if self.token_type == "word" else ""
+
+    def split(self, text: str, close_lines: bool) -> list[str]:
+        """Tokens of a text.
+
+        Lines of a corpus may be split block by block: the tokens are the same.
+
+        Args:
+          text: any text; for "letters" its first letter is its first token.
+          close_lines: whether a text of words that does not end in a line end gets
+            one, as the last line of a corpus does. A prompt is left open.
+        """
+        text = self._normalized(text)
+        if self.token_type == "char":
+            return list(text)
+        if self.line_end:
+            if close_lines and text and not text.endswith("\n"):
+                text += "\n"
+            text = text.replace("\n", f" {self.line_end} ")
+        return text.split()
+
+    def split_spaced(self, text: str) -> list[str]:
+        """Tokens of whole lines whose characters stand apart.
+
+        White space separates characters, and ``_`` stands for a blank, as in
+        Mikolov's character version of the Penn Treebank.
+        """
+        words = TokenRules("word").split(text, close_lines=True)
+        characters = [_APART.get(word, word) for word in words]
+        if self.normalize == "none":
+            return characters
+        return self.split("".join(characters), close_lines=True)
+
+    def join(self, tokens: Iterable[str]) -> str:
+        """The text of tokens, as a person writes it; a line end ends a line."""
+        return TokenJoiner(self).add(tokens)
+
+    def _normalized(self, text: str) -> str:
+        r"""The text with line ends ``\n``; see `normalize`.
+
+        What is before the first letter is left out, so that blocks of lines are
+        separated by one blank.
+        """
+        if self.normalize == "letters":
+            return _NOT_LETTERS.sub(" ", text).lstrip(" ").lower()
+        return text.replace("\r\n", "\n")
+
+
+class TokenJoiner:
+    """Writes a text from tokens that come one after the other.
+
+    Attributes:
+      at_line_start: whether the text so far is empty or ends in a line end.
+    """
+
+    def __init__(self, rules: TokenRules):
+        self._line_end, self._separator = rules.line_end, rules.separator
+        self.at_line_start = True
+
+    def add(self, tokens: Iterable[str]) -> str:
+        """What these tokens add to the text."""
+        pieces = []
+        for token in tokens:
+            is_line_end = token == self._line_end
+            if is_line_end:
+                pieces.append("\n")
+            else:
+                pieces.append(token if self.at_line_start else self._separator + token)
+            self.at_line_start = is_line_end
+        return "".join(pieces)

@@ -1,0 +1,68 @@
+"""The prompts of the texts that a model writes after every epoch."""
+
+import pytest
+
+from ptb_lm.config import Config
+from ptb_lm.data.corpus import Corpus
+from ptb_lm.data.token_rules import TokenRules
+from ptb_lm.data.vocabulary import Vocabulary
+from ptb_lm.errors import UserError
+from ptb_lm.model.language_model import build_model
+from ptb_lm.tensorboard.text_samples import TextSamples, prompts
+
+TEXT = "The Time Machine, by H. G. Wells\n\nThe Time\n I \nThe end of it\n"
+
+
+def config_and_corpus(token_type, normalize, **options):
+    options |= {"token_type": token_type, "normalize": normalize}
+    config = Config.from_values({"hidden_size": 3, "num_layers": 1, **options})
+    tokens = TokenRules(token_type, normalize).split(TEXT, close_lines=True)
+    vocabulary = Vocabulary.from_tokens(tokens)
+    ids = vocabulary.encode(tokens)
+    return config, Corpus("text", dict.fromkeys(("train", "valid"), ids), vocabulary)
+
+
+@pytest.mark.parametrize(
+    "token_type, normalize, expected",
+    [
+        ("word", "none", ["The Time Machine,", "The Time", "I"]),
+        ("word", "letters", ["the time machine"]),
+        ("char", "none", ["The Time Mac", "The Time", "I"]),
+        ("char", "letters", ["the time mac"]),
+    ],
+)
+def test_the_valid_texts_sentences_begin(token_type, normalize, expected):
+    assert prompts(*config_and_corpus(token_type, normalize)) == expected
+
+
+@pytest.mark.parametrize(
+    "token_type, normalize", [("word", "letters"), ("char", "letters")]
+)
+def test_prompts_are_normalized_as_the_corpus_is(token_type, normalize):
+    options = {"sample_prompts": "The Time|TIME; the\u00e9 Machine", "sample_tokens": 2}
+    config, corpus = config_and_corpus(token_type, normalize, **options)
+    samples = TextSamples(build_model(config, len(corpus.vocabulary)), corpus, config)
+    first, second = samples.markdown().split("\n\n---\n\n")
+    assert first.startswith("    the time")
+    assert second.startswith("    time the machine")
+
+
+@pytest.mark.parametrize(
+    "token_type, normalize, given, expected",
+    [
+        ("word", "none", "The Time|time", "not in the corpus: 'time'"),
+        ("char", "none", "z", "not in the corpus: 'z'"),
+        ("char", "letters", "The Zoo", "not in the corpus: 'z'"),
+        ("word", "letters", "the|1895", "one is empty, and no line ends before"),
+    ],
+)
+def test_what_cannot_be_read_is_named(token_type, normalize, given, expected):
+    config, corpus = config_and_corpus(token_type, normalize, sample_prompts=given)
+    with pytest.raises(UserError) as caught:
+        prompts(config, corpus)
+    assert str(caught.value) == f"--sample_prompts: {expected}"
+
+
+def test_an_empty_prompt_follows_a_line_end():
+    config, corpus = config_and_corpus("word", "none", sample_prompts="|The Time")
+    assert prompts(config, corpus) == ["", "The Time"]
