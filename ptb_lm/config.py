@@ -14,6 +14,7 @@ from ptb_lm.errors import UserError
 from ptb_lm.options import Validated, format_value, option, parse_bool
 from ptb_lm.registry import (
     CELLS,
+    DROPOUTS,
     MODES,
     OPTIMIZERS,
     SCHEDULES,
@@ -150,6 +151,11 @@ class ModelConfig(Validated):
         above=0.0,
         maximum=1.0,
         common=True,
+    )
+    dropout: str = option(
+        "step",
+        f"Masks of dropout: {DROPOUTS.listed()}.",
+        choices=DROPOUTS,
     )
     init_scale: float = option(
         0.1,

@@ -89,7 +89,10 @@ CELLS = Registry(
 DROPOUTS = Registry(
     "dropout",
     step=("ptb_lm.model.dropout:STEP", "a new mask at every time step"),
-    sequence=("ptb_lm.model.dropout:SEQUENCE", "one mask for a row of a window"),
+    sequence=(
+        "ptb_lm.model.dropout:SEQUENCE",
+        "one mask for all time steps of a window (Gal and Ghahramani 2016)",
+    ),
 )
 OPTIMIZERS = Registry(
     "optimizer",

@@ -1,6 +1,7 @@
-"""What the recurrent layers share: Keras's layers, run by this project's kernels.
+"""What this project's recurrent layers share: Keras's layers, run by its kernels.
 
-A layer inherits `FusedLayer` before its Keras class, and gives it a kernel.
+A layer inherits `FusedLayer` before its Keras class, and names its kernel. Its cell
+is a `FusedCell`.
 """
 
 from typing import Any
@@ -8,16 +9,27 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from ptb_lm.model.cell import Cell, Layer, LayerOptions, run_keras_loop
+from ptb_lm.model.sequence import CellKernel, run_sequence
+
 RNN_MODES = ("auto", "fused", "keras")
 
+# For type checkers: what a mixin calls on itself, and above, is the Keras layer's.
+_KerasLayer: Any = object
 
-class FusedLayer:
+
+class FusedLayer(_KerasLayer):
     """A recurrent Keras layer with a kernel that it runs where it can.
 
     The kernel runs where it computes what was asked for: no mask, the standard
     activations, no dropout of the layer's own; and no GPU, where Keras uses cuDNN.
     Everything else is Keras's own loop.
+
+    Attributes:
+      cell_kernel: the kernel; a fact of the class.
     """
+
+    cell_kernel: CellKernel
 
     def __init__(
         self,
@@ -46,7 +58,7 @@ class FusedLayer:
         self.rnn_mode = rnn_mode
         self.matmul_dtype = matmul_dtype
 
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Constructor arguments, for Keras saving."""
         return super().get_config() | {
             "rnn_mode": self.rnn_mode,
@@ -56,28 +68,23 @@ class FusedLayer:
     def run_time_major(
         self, inputs: tf.Tensor, state: list[tf.Tensor], with_gradient: bool = True
     ) -> tuple[tf.Tensor, list[tf.Tensor]]:
-        """Runs without transposing: [time, batch, width] -> [time, batch, units].
-
-        Args:
-          inputs: [time, batch, width].
-          state: [h, c] of an LSTM, [h] of other cells, each [batch, units].
-          with_gradient: False spares what only the gradient needs.
-
-        Returns:
-          Outputs of all steps, and the final state.
-        """
+        """Runs without transposing; arguments and results as of `Cell.run`."""
         if self._is_fused(mask=None, training=False):
-            outputs, *state = self._fused(inputs, state, with_gradient)
-            return outputs, state
-        outputs, *state = super().call(tf.transpose(inputs, [1, 0, 2]), state)
-        return tf.transpose(outputs, [1, 0, 2]), state
+            return self._fused(inputs, state, with_gradient)
+        return run_keras_loop(self, inputs, state)
 
-    def inner_loop(self, sequences, initial_state, mask, training=False):
+    def inner_loop(
+        self,
+        sequences: tf.Tensor,
+        initial_state: Any,
+        mask: tf.Tensor | None,
+        training: bool = False,
+    ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
         """Overrides the loop that Keras calls once the state is set up.
 
         Args:
           sequences: [batch, time, width].
-          initial_state: [h, c] or [h], each [batch, units].
+          initial_state: the parts of the state, each [batch, units].
           mask: [batch, time] or None.
           training: whether the layer's own dropout applies.
 
@@ -89,15 +96,18 @@ class FusedLayer:
         inputs = tf.transpose(sequences, [1, 0, 2])
         if self.go_backwards:
             inputs = tf.reverse(inputs, axis=[0])
-        outputs, *state = self._fused(inputs, tf.nest.flatten(initial_state))
+        outputs, state = self._fused(inputs, tf.nest.flatten(initial_state))
         return state[0], tf.transpose(outputs, [1, 0, 2]), state
 
-    def _fused(self, inputs, state, with_gradient=True) -> tuple[tf.Tensor, ...]:
-        """The kernel with this layer's weights: outputs, and the final state."""
+    def _fused(
+        self, inputs: tf.Tensor, state: list[tf.Tensor], with_gradient: bool = True
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Runs the kernel with this layer's weights: outputs, and the final state."""
         cell = self.cell
-        return self.sequence(
+        return run_sequence(
+            self.cell_kernel,
             inputs,
-            *state,
+            state,
             cell.kernel,
             cell.recurrent_kernel,
             cell.bias if self.use_bias else self._zero_bias(),
@@ -108,7 +118,8 @@ class FusedLayer:
     def _zero_bias(self) -> tf.Tensor:
         """What stands for the bias of a layer that has none."""
         kernel = tf.convert_to_tensor(self.cell.kernel)
-        return tf.zeros(kernel.shape[1:], kernel.dtype)
+        zeros = tf.zeros(kernel.shape[1:], kernel.dtype)
+        return tf.stack([zeros] * 2) if self.cell_kernel.recurrent_bias else zeros
 
     def _has_kernel(self) -> bool:
         """Whether the kernel computes this kind of layer, by its arguments."""
@@ -120,7 +131,7 @@ class FusedLayer:
             and not self.recurrent_dropout
         )
 
-    def _is_fused(self, mask, training) -> bool:
+    def _is_fused(self, mask: tf.Tensor | None, training: bool) -> bool:
         """Whether the fused kernel is to compute this call."""
         if self.rnn_mode == "keras":
             return False
@@ -133,3 +144,53 @@ class FusedLayer:
         return able and (
             self.rnn_mode == "fused" or not tf.config.list_physical_devices("GPU")
         )
+
+
+class FusedCell(Cell):
+    """A cell whose layer is a `FusedLayer`; its kernel tells most of its facts."""
+
+    # The four gates, h and c of an LSTM; the other cells are counted like it.
+    kept_per_unit = 6
+
+    def __init__(self, layer_class: type[FusedLayer], *state_names: str):
+        """Joins a layer and the names of its state's parts."""
+        self.layer_class = layer_class
+        self.cell_kernel = layer_class.cell_kernel
+        self.state_names = state_names
+
+    def make_layer(self, units: int, name: str, options: LayerOptions) -> Layer:
+        """See `Cell.make_layer`."""
+        return self.layer_class(
+            units,
+            rnn_mode=options.rnn_mode,
+            matmul_dtype=options.matmul_dtype,
+            kernel_initializer=options.initializer(),
+            recurrent_initializer=options.initializer(),
+            return_sequences=True,
+            return_state=True,
+            name=name,
+            **self.bias_arguments(units, options),
+        )
+
+    def bias_arguments(self, units: int, options: LayerOptions) -> dict[str, Any]:
+        """What the layer is told of its bias; as Keras has it, it starts at zero."""
+        return {}
+
+    def parameters(self, width: int, units: int) -> int:
+        """See `Cell.parameters`."""
+        rows = width + units + (2 if self.cell_kernel.recurrent_bias else 1)
+        return rows * self.cell_kernel.gates * units
+
+    def kept_floats(self, units: int) -> int:
+        """See `Cell.kept_floats`."""
+        return self.kept_per_unit * units
+
+    def run(
+        self,
+        layer: Layer,
+        inputs: tf.Tensor,
+        state: list[tf.Tensor],
+        with_gradient: bool = True,
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """See `Cell.run`."""
+        return layer.run_time_major(inputs, state, with_gradient)

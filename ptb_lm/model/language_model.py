@@ -6,33 +6,21 @@ are time-major, which makes a time step a contiguous slice.
 """
 
 import dataclasses
+import itertools
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from ptb_lm.config import Config
-from ptb_lm.model.gru import GRU, SimpleRNN
+from ptb_lm.model.cell import LayerOptions
+from ptb_lm.model.dropout import PLACES, place_name
 from ptb_lm.model.losses import token_nats
-from ptb_lm.model.lstm import LSTM
+from ptb_lm.registry import CELLS, DROPOUTS
 
-# Per layer [h, c] of an LSTM, [h] of the other cells, each [batch, hidden].
+# Per layer the parts that the cell names (h and c of an LSTM), each [batch, size].
 State = list[list[tf.Tensor]]
-
-CELLS = {"lstm": LSTM, "gru": GRU, "rnn": SimpleRNN}
-
-
-def dropout(inputs: tf.Tensor, keep_prob: float, seed: tf.Tensor) -> tf.Tensor:
-    """Keeps each element with probability keep_prob, scaled by 1 / keep_prob.
-
-    Args:
-      inputs: any shape; every element has a draw of its own, so that each time
-        step gets a fresh mask (Zaremba et al. 2014, section 3.1).
-      keep_prob: in (0, 1].
-      seed: int64 [2]; the same seed gives the same mask.
-    """
-    draws = tf.random.stateless_uniform(tf.shape(inputs), seed, dtype=inputs.dtype)
-    return tf.where(draws < keep_prob, inputs / keep_prob, tf.zeros_like(inputs))
 
 
 @keras.saving.register_keras_serializable("ptb_lm")
@@ -55,19 +43,23 @@ class LanguageModel(keras.Model):
         num_layers: int,
         cell: str = "lstm",
         keep_prob: float = 1.0,
+        dropout: str = "step",
         init_scale: float = 0.1,
         forget_bias: float = 0.0,
         tied: bool = False,
         rnn_mode: str = "auto",
         matmul_dtype: str | None = None,
         seed: int = 0,
-        **kwargs,
+        **kwargs: Any,
     ):
         """Creates the variables, each uniform in [-init_scale, init_scale].
 
         The layers' biases start at zero, that of an LSTM's forget gate at
         forget_bias. Every variable draws from a stream of its own, spawned from the
-        seed.
+        seed. The other arguments are options of `ModelConfig`.
+
+        Raises:
+          UserError: no such cell or dropout.
         """
         super().__init__(**kwargs)
         self.vocab_size = vocab_size
@@ -75,63 +67,55 @@ class LanguageModel(keras.Model):
         self.num_layers = num_layers
         self.cell = cell
         self.keep_prob = keep_prob
+        self.dropout = dropout
         self.init_scale = init_scale
         self.forget_bias = forget_bias
         self.tied = tied
         self.rnn_mode = rnn_mode
         self.matmul_dtype = matmul_dtype
         self.seed = seed
+        # Width of the embedding, then units of each layer.
+        self._sizes = (hidden_size,) * (num_layers + 1)
+        # Place -> kind and probability to keep.
+        self._dropouts = {place: (DROPOUTS[dropout], keep_prob) for place in PLACES}
         self._create_weights()
         self.built = True
 
     def _create_weights(self) -> None:
         """Creates the layers and variables, in the order of their seeds."""
-        count = 2 * self.num_layers + 3
+        cell = CELLS[self.cell]
+        count = 3 + self.num_layers * len(cell.weight_names)
         seeds = iter(np.random.SeedSequence(self.seed).generate_state(count))
 
-        def uniform():
+        def uniform() -> keras.Initializer:
             scale, seed = self.init_scale, int(next(seeds))
             return keras.initializers.RandomUniform(-scale, scale, seed=seed)
 
-        table = (self.vocab_size, self.hidden_size)
         self.embedding = self.add_weight(
-            shape=table, initializer=uniform(), name="embedding"
+            shape=(self.vocab_size, self._sizes[0]),
+            initializer=uniform(),
+            name="embedding",
         )
-        self.recurrent_layers = [
-            CELLS[self.cell](
-                self.hidden_size,
-                rnn_mode=self.rnn_mode,
-                matmul_dtype=self.matmul_dtype,
-                kernel_initializer=uniform(),
-                recurrent_initializer=uniform(),
-                return_sequences=True,
-                return_state=True,
-                name=f"{self.cell}_{index}",
-                **self._bias_options(),
-            )
-            for index in range(self.num_layers)
-        ]
-        for layer in self.recurrent_layers:
-            layer.build((None, None, self.hidden_size))
+        options = LayerOptions(
+            uniform, self.forget_bias, self.rnn_mode, self.matmul_dtype
+        )
+        self.recurrent_layers = []
+        for index, (width, units) in enumerate(itertools.pairwise(self._sizes)):
+            layer = cell.make_layer(units, f"{self.cell}_{index}", options)
+            layer.build((None, None, width))
+            self.recurrent_layers.append(layer)
         self.softmax_bias = self.add_weight(
             shape=(self.vocab_size,), initializer=uniform(), name="softmax_bias"
         )
         self.softmax_kernel = None
         if not self.tied:
             self.softmax_kernel = self.add_weight(
-                shape=table[::-1], initializer=uniform(), name="softmax_kernel"
+                shape=(self._sizes[-1], self.vocab_size),
+                initializer=uniform(),
+                name="softmax_kernel",
             )
 
-    def _bias_options(self) -> dict:
-        """What a layer is told of its bias: only an LSTM has a forget gate."""
-        if self.cell != "lstm":
-            return {}
-        # Of the gates i, f, g, o, as Keras stores them.
-        biases = np.repeat([0.0, self.forget_bias, 0.0, 0.0], self.hidden_size)
-        initializer = keras.initializers.Constant(biases)
-        return {"unit_forget_bias": False, "bias_initializer": initializer}
-
-    def get_config(self) -> dict:
+    def get_config(self) -> dict[str, Any]:
         """Constructor arguments, for Keras saving."""
         names = (
             "vocab_size",
@@ -139,6 +123,7 @@ class LanguageModel(keras.Model):
             "num_layers",
             "cell",
             "keep_prob",
+            "dropout",
             "init_scale",
             "forget_bias",
             "tied",
@@ -152,19 +137,23 @@ class LanguageModel(keras.Model):
         """Every weight under the name that checkpoints use."""
         variables = {"embedding": self.embedding.value}
         for layer in self.recurrent_layers:
-            for part in ("kernel", "recurrent_kernel", "bias"):
-                variables[f"{layer.name}/{part}"] = getattr(layer.cell, part).value
-        if not self.tied:
+            weights = CELLS[self.cell].named_weights(layer)
+            variables |= {f"{layer.name}/{name}": v for name, v in weights.items()}
+        if self.softmax_kernel is not None:
             variables["softmax_kernel"] = self.softmax_kernel.value
         variables["softmax_bias"] = self.softmax_bias.value
         return variables
 
+    @property
+    def state_parts(self) -> list[list[tuple[str, int]]]:
+        """Per layer the name and size of each part of its state."""
+        return [CELLS[self.cell].state_parts(units) for units in self._sizes[1:]]
+
     def initial_state(self, batch_size: int | tf.Tensor) -> State:
-        """Zero state: per layer [h, c] or [h], each float32 [batch, hidden]."""
-        zeros = tf.zeros([batch_size, self.hidden_size])
+        """Zero state: per layer the parts of `state_parts`, float32 [batch, size]."""
         return [
-            [zeros for _ in tf.nest.flatten(layer.state_size)]
-            for layer in self.recurrent_layers
+            [tf.zeros([batch_size, size]) for _, size in parts]
+            for parts in self.state_parts
         ]
 
     def embed(self, ids: tf.Tensor) -> tf.Tensor:
@@ -190,40 +179,49 @@ class LanguageModel(keras.Model):
         Returns:
           The inputs of the softmax [time, batch, hidden], and the final state.
         """
-        outputs = self._dropout(embedded, dropout_seed, place=0)
+        cell = CELLS[self.cell]
+        outputs = self._drop(embedded, dropout_seed, 0)
         final_state = []
-        for place, (layer, layer_state) in enumerate(
+        for index, (layer, layer_state) in enumerate(
             zip(self.recurrent_layers, state, strict=True), start=1
         ):
-            outputs, layer_final = layer.run_time_major(
-                outputs, layer_state, with_gradient
-            )
-            outputs = self._dropout(outputs, dropout_seed, place)
+            outputs, layer_final = cell.run(layer, outputs, layer_state, with_gradient)
+            outputs = self._drop(outputs, dropout_seed, index)
             final_state.append(layer_final)
         return outputs, final_state
 
-    def _dropout(self, inputs, dropout_seed, place):
-        if dropout_seed is None or self.keep_prob == 1.0:
-            return inputs
+    def _drop(
+        self,
+        sequence: tf.Tensor,
+        dropout_seed: tuple[tf.Tensor, tf.Tensor] | None,
+        index: int,
+    ) -> tf.Tensor:
+        """Dropout on the embedding (index 0) or the output of the index-th layer."""
+        dropout, keep_prob = self._dropouts[place_name(index, self.num_layers)]
+        if dropout_seed is None or keep_prob == 1.0:
+            return sequence
         seed, step = dropout_seed
-        places = self.num_layers + 1
-        return dropout(inputs, self.keep_prob, tf.stack([seed, step * places + place]))
+        masks = self.num_layers + 1
+        return dropout(sequence, keep_prob, tf.stack([seed, step * masks + index]))
+
+    def _softmax_matrix(self) -> tf.Variable:
+        """[hidden, vocabulary], or [vocabulary, hidden] where tied."""
+        kernel = self.softmax_kernel
+        return (self.embedding if kernel is None else kernel).value
 
     def logits(self, features: tf.Tensor) -> tf.Tensor:
         """Unnormalized log-probabilities: [..., hidden] -> [..., vocabulary]."""
-        flat = tf.reshape(features, [-1, self.hidden_size])
-        matrix = self.embedding if self.tied else self.softmax_kernel
-        scores = tf.matmul(flat, matrix.value, transpose_b=self.tied)
+        flat = tf.reshape(features, [-1, self._sizes[-1]])
+        scores = tf.matmul(flat, self._softmax_matrix(), transpose_b=self.tied)
         scores = tf.nn.bias_add(scores, self.softmax_bias.value)
         shape = tf.concat([tf.shape(features)[:-1], [self.vocab_size]], axis=0)
         return tf.reshape(scores, shape)
 
     def token_nats(self, features: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         """-log p(target) in nats: [..., hidden], int32 [...] -> float32 [...]."""
-        matrix = self.embedding if self.tied else self.softmax_kernel
         nats = token_nats(
-            tf.reshape(features, [-1, self.hidden_size]),
-            matrix.value,
+            tf.reshape(features, [-1, self._sizes[-1]]),
+            self._softmax_matrix(),
             self.softmax_bias.value,
             tf.reshape(targets, [-1]),
             tied=self.tied,

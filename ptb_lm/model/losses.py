@@ -1,5 +1,7 @@
 """Softmax cross entropy over a large vocabulary, with its gradient."""
 
+from typing import Any
+
 import tensorflow as tf
 
 from ptb_lm.model.precision import cast, matmul
@@ -18,9 +20,9 @@ def token_nats(
 ) -> tf.Tensor:
     """Cross entropy of each target under softmax(features W + bias).
 
-    The softmax is taken once: the loss reads its value at the target, and the
-    gradient of the logits, softmax - one-hot, is made of it in place. Whatever
-    scales a row does so on [n, hidden], not on [n, vocabulary].
+    The softmax is computed once: the loss reads its value at the target, and the
+    backward pass turns it in place into the gradient of the logits, softmax -
+    one-hot. Factors of a row scale [n, hidden] tensors, not [n, vocabulary] ones.
 
     Args:
       features: [n, hidden].
@@ -38,10 +40,12 @@ def token_nats(
     places = tf.stack([rows, targets], axis=1)  # of the targets' logits, [n, 2]
 
     @tf.custom_gradient
-    def run(features, matrix, bias):
+    def run(
+        features: tf.Tensor, matrix: tf.Tensor, bias: tf.Tensor
+    ) -> tuple[tf.Tensor, Any]:
         factor = cast(matrix, matmul_dtype)
 
-        def logits():
+        def logits() -> tf.Tensor:
             products = matmul(features, factor, transpose_b=tied)
             return tf.nn.bias_add(products, bias)
 
@@ -53,27 +57,39 @@ def token_nats(
             lambda: _nats_of_improbable(logits(), places),
         )
 
-        def gradient(d_nats):
+        def gradient(d_nats: tf.Tensor) -> tuple[tf.Tensor, ...]:
             # Read before it is changed, so that it can be changed in place.
             with tf.control_dependencies([target_probabilities]):
                 ones = tf.ones_like(target_probabilities)
                 delta = tf.tensor_scatter_nd_sub(probabilities, places, ones)
-            d_bias = tf.squeeze(tf.matmul(d_nats[None], delta), axis=0)
-            delta = cast(delta, matmul_dtype)
-            weighted = features * d_nats[:, None]
-            d_features = matmul(delta, factor, transpose_b=not tied)
-            d_matrix = (
-                matmul(delta, weighted, transpose_a=True)
-                if tied
-                else matmul(weighted, delta, transpose_a=True)
-            )
-            return d_nats[:, None] * d_features, d_matrix, d_bias
+            return _gradient(d_nats, delta, features, factor, tied, matmul_dtype)
 
         return nats, gradient
 
     return run(features, tf.convert_to_tensor(matrix), tf.convert_to_tensor(bias))
 
 
-def _nats_of_improbable(logits, places):
+def _gradient(
+    d_nats: tf.Tensor,
+    delta: tf.Tensor,
+    features: tf.Tensor,
+    factor: tf.Tensor,
+    tied: bool,
+    matmul_dtype: str | None,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Gradients of features, matrix and bias; delta is softmax - one-hot."""
+    d_bias = tf.squeeze(tf.matmul(d_nats[None], delta), axis=0)
+    delta = cast(delta, matmul_dtype)
+    weighted = features * d_nats[:, None]
+    d_features = matmul(delta, factor, transpose_b=not tied)
+    d_matrix = (
+        matmul(delta, weighted, transpose_a=True)
+        if tied
+        else matmul(weighted, delta, transpose_a=True)
+    )
+    return d_nats[:, None] * d_features, d_matrix, d_bias
+
+
+def _nats_of_improbable(logits: tf.Tensor, places: tf.Tensor) -> tf.Tensor:
     """Nats of targets whose probability a float32 cannot hold, [n]."""
     return tf.reduce_logsumexp(logits, axis=1) - tf.gather_nd(logits, places)

@@ -20,10 +20,11 @@ def cast(factor: tf.Tensor, dtype: str | None) -> tf.Tensor:
     return factor if dtype is None else tf.cast(factor, dtype)
 
 
-def matmul(a: tf.Tensor, b: tf.Tensor, **options) -> tf.Tensor:
-    """`tf.matmul`; where one factor is bfloat16, in that, and returned as float32.
+def matmul(a: tf.Tensor, b: tf.Tensor, **options: bool) -> tf.Tensor:
+    """`tf.matmul`; if one factor is bfloat16, a bfloat16 product as float32.
 
-    Factors that are multiplied more than once are cast by the caller, once.
+    The caller casts a factor that is multiplied more than once, so that it is cast
+    once.
     """
     if tf.bfloat16 not in (a.dtype, b.dtype):
         return tf.matmul(a, b, **options)

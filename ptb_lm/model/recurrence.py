@@ -1,13 +1,14 @@
-"""What the kernels of the recurrent layers share.
+"""Loops over time, and the products before, in and after them.
 
 The inputs of all steps are projected in one product before the loop over time, so
-that only the product with the state is left inside; the gradient collects those of
-all steps' projections, and each weight's gradient is one product after its loop.
+that only the product with the state is left inside. The loop backward collects the
+gradients of all steps' projections, so that each weight's gradient is one product
+after it.
 """
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import tensorflow as tf
 
@@ -24,11 +25,13 @@ sigmoid_gradient = tf.raw_ops.SigmoidGrad  # (y, dy) -> dy y (1 - y)
 tanh_gradient = tf.raw_ops.TanhGrad  # (y, dy) -> dy (1 - y y)
 
 # A tensor [time, ...], or one tensor for each step.
-Steps = tf.Tensor | list[tf.Tensor]
+Steps: TypeAlias = tf.Tensor | list[tf.Tensor]
+# (carry, one element of each sequence) -> (carry, results).
+Step: TypeAlias = Callable[..., tuple[Any, tuple[tf.Tensor, ...]]]
 
 
 def scan(
-    step: Callable[..., tuple[Any, tuple[tf.Tensor, ...]]],
+    step: Step,
     carry: Any,
     sequences: Sequence[Steps],
     widths: Sequence[int],
@@ -38,7 +41,7 @@ def scan(
 
     Args:
       step: (carry, one element of each sequence) -> (carry, results).
-      carry: tensors [batch, hidden].
+      carry: tensors [batch, units].
       sequences: what each step reads.
       widths: of the results, each [batch, width].
       reverse: whether to begin with the last step.
@@ -51,15 +54,42 @@ def scan(
     time = len(first) if isinstance(first, list) else first.shape[0]
     if time is not None and time <= MAX_UNROLLED_STEPS:
         return _scan_unrolled(step, carry, sequences, reverse)
-    time = tf.shape(first)[0]
+    tensors = [stack(sequence) for sequence in sequences]
+    return _scan_in_a_loop(step, carry, tensors, widths, reverse)
+
+
+def _scan_unrolled(
+    step: Step, carry: Any, sequences: Sequence[Steps], reverse: bool
+) -> tuple[Any, list[Steps]]:
+    """`scan` of a known number of steps."""
+    steps = [s if isinstance(s, list) else tf.unstack(s) for s in sequences]
+    order = slice(None, None, -1 if reverse else 1)
+    results = []
+    for elements in list(zip(*steps, strict=True))[order]:
+        carry, result = step(carry, *elements)
+        results.append(result)
+    return carry, [list(values) for values in zip(*results[order], strict=True)]
+
+
+def _scan_in_a_loop(
+    step: Step,
+    carry: Any,
+    sequences: Sequence[tf.Tensor],
+    widths: Sequence[int],
+    reverse: bool,
+) -> tuple[Any, list[Steps]]:
+    """`scan` of any number of steps, several in each iteration of a loop."""
+    first = sequences[0]
+    time, batch = tf.shape(first)[0], tf.nest.flatten(carry)[0].shape[0]
     inputs = [tf.TensorArray(s.dtype, time).unstack(s) for s in sequences]
-    batch = tf.nest.flatten(carry)[0].shape[0]
     arrays = [
         tf.TensorArray(first.dtype, time, element_shape=[batch, width])
         for width in widths
     ]
 
-    def body(count, carry, arrays, steps):
+    def body(
+        count: tf.Tensor, carry: Any, arrays: list[tf.TensorArray], steps: int
+    ) -> tuple[tf.Tensor, Any, list[tf.TensorArray]]:
         for _ in range(steps):
             index = time - 1 - count if reverse else count
             carry, results = step(carry, *(array.read(index) for array in inputs))
@@ -78,17 +108,6 @@ def scan(
         )
     _, carry, arrays = variables
     return carry, [array.stack() for array in arrays]
-
-
-def _scan_unrolled(step, carry, sequences, reverse):
-    """`scan` of a known number of steps."""
-    steps = [s if isinstance(s, list) else tf.unstack(s) for s in sequences]
-    order = slice(None, None, -1 if reverse else 1)
-    results = []
-    for elements in list(zip(*steps, strict=True))[order]:
-        carry, result = step(carry, *elements)
-        results.append(result)
-    return carry, [list(values) for values in zip(*results[order], strict=True)]
 
 
 def stack(steps: Steps) -> tf.Tensor:
@@ -121,14 +140,14 @@ def projection_gradient(
 def gate_kernels(
     recurrent_kernel: tf.Tensor, gates: int, steps: int | None, matmul_dtype: str | None
 ) -> list[tf.Tensor]:
-    """The columns of each gate as a matrix of its own, [hidden, hidden].
+    """The columns of each gate as a matrix of its own, [units, units].
 
     A step multiplies a few rows by the whole kernel. As one product that waits for
     memory; the gates' products run side by side, each with a matrix that a core's
     cache may hold: up to 1.4 times as fast with 650 units.
 
     Args:
-      recurrent_kernel: [hidden, gates * hidden].
+      recurrent_kernel: [units, gates * units].
       gates: their number.
       steps: of the sequence. A single one is not worth the copying, and gets the
         kernel whole.
@@ -141,7 +160,7 @@ def gate_kernels(
 def state_products(
     h: tf.Tensor, kernels: list[tf.Tensor], gates: int
 ) -> list[tf.Tensor]:
-    """Products of h [batch, hidden] with the kernel of each gate."""
+    """Products of h [batch, units] with the kernel of each gate."""
     h = tf.cast(h, kernels[0].dtype)
     products = [matmul(h, kernel) for kernel in kernels]
     if len(products) < gates:
@@ -165,8 +184,8 @@ def recurrent_gradient(
     """Gradient of the kernel that every step's previous output is multiplied by.
 
     Args:
-      h: output before the first step [batch, hidden].
-      outputs: [time, batch, hidden].
+      h: output before the first step [batch, units].
+      outputs: [time, batch, units].
       d_products: gradients of the products, [time, batch, columns].
       matmul_dtype: type that matrices are multiplied in.
     """
@@ -175,12 +194,12 @@ def recurrent_gradient(
     return matmul(_flatten(previous), factor, transpose_a=True)
 
 
-def _flatten(sequence):
+def _flatten(sequence: tf.Tensor) -> tf.Tensor:
     """[time, batch, width] -> [time * batch, width]."""
     return tf.reshape(sequence, [-1, sequence.shape[2]])
 
 
-def _unflatten(rows, like):
+def _unflatten(rows: tf.Tensor, like: tf.Tensor) -> tf.Tensor:
     """[time * batch, width] -> [time, batch, width], time and batch of `like`."""
     time, batch, _ = tf.unstack(tf.shape(like))
     sequence = tf.reshape(rows, [time, batch, rows.shape[1]])

@@ -1,21 +1,17 @@
 """The memory that training takes at least, known before the model is made."""
 
 from ptb_lm.config import Config, ModelConfig
+from ptb_lm.registry import CELLS
 from ptb_lm.system.memory import check_fits
 
 FLOAT_BYTES = 4
-# Facts of the members of CELLS and OPTIMIZERS.
 SLOTS = {"sgd": 0, "momentum": 1, "adam": 2}  # as many as weights, each
-# Columns of a layer's kernel and recurrent kernel, and of its biases, in hidden sizes.
-KERNEL_COLUMNS = {"lstm": 4, "gru": 3, "rnn": 1}
-BIAS_COLUMNS = {"lstm": 4, "gru": 6, "rnn": 1}
 
 
 def count_parameters(model: ModelConfig, vocab_size: int) -> int:
     """Number of parameters of a model."""
     table = vocab_size * model.hidden_size
-    layer = 2 * KERNEL_COLUMNS[model.cell] * model.hidden_size**2
-    layer += BIAS_COLUMNS[model.cell] * model.hidden_size
+    layer = CELLS[model.cell].parameters(model.hidden_size, model.hidden_size)
     return table * (1 if model.tied else 2) + vocab_size + model.num_layers * layer
 
 
@@ -37,7 +33,8 @@ def training_bytes(config: Config, vocab_size: int, scored_tokens: int) -> int:
     if training.optimizer == "sgd" and not model.tied:
         copies -= vocab_size * model.hidden_size
     tokens = training.batch_size * training.num_steps
-    activations = tokens * model.hidden_size * (1 + 6 * model.num_layers)
+    kept = CELLS[model.cell].kept_floats(model.hidden_size)
+    activations = tokens * (model.hidden_size + model.num_layers * kept)
     scores = max(tokens, scored_tokens) * vocab_size
     return FLOAT_BYTES * (copies + activations + scores)
 

@@ -44,7 +44,14 @@ from ptb_lm.training.step import TrainingProgram
 CALL_SECONDS = 0.5  # a call of the compiled loop lasts about this long
 MAX_STEPS_PER_CALL = 100
 # Model options that --init_from leaves free.
-NOT_OF_SHAPE = ("keep_prob", "init_scale", "forget_bias", "rnn_mode", "dtype")
+NOT_OF_SHAPE = (
+    "keep_prob",
+    "dropout",
+    "init_scale",
+    "forget_bias",
+    "rnn_mode",
+    "dtype",
+)
 
 
 EPOCH_FIGURES = (

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from ptb_lm.registry import CELLS
 from ptb_lm.training.step import TrainingProgram
 from tests.support import reference
 from tests.support.arithmetic import (
@@ -19,21 +20,22 @@ from tests.support.arithmetic import (
 )
 
 
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("tied", [False, True])
-def test_logits_and_state(tied):
-    program = TrainingProgram(make_config(tied=tied), VOCAB)
+def test_logits_and_state(tied, cell):
+    program = TrainingProgram(make_config(tied=tied, cell=cell), VOCAB)
     params = reference_parameters(program.model.named_variables())
     state, expected_state = None, None
     for inputs, targets in random_windows(2):
         logits, state = program.model(inputs, state)
         expected = reference.language_model_loss(
-            params, inputs, targets, expected_state, tied=tied
+            params, inputs, targets, expected_state, tied=tied, cell=cell
         )
         expected_state = expected.state
         np.testing.assert_allclose(logits, expected.logits, rtol=1e-5, atol=2e-6)
-        for (h, c), (expected_h, expected_c) in zip(state, expected.state, strict=True):
-            np.testing.assert_allclose(h, expected_h, rtol=1e-5, atol=1e-6)
-            np.testing.assert_allclose(c, expected_c, rtol=1e-5, atol=1e-6)
+        for ours, theirs in zip(state, expected.state, strict=True):
+            for part, expected_part in zip(ours, theirs, strict=True):
+                np.testing.assert_allclose(part, expected_part, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("tied", [False, True])

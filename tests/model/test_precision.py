@@ -6,12 +6,14 @@ import tensorflow as tf
 
 from ptb_lm.errors import UserError
 from ptb_lm.model import precision
+from ptb_lm.registry import CELLS
 from ptb_lm.training.step import TrainingProgram
 from tests.support.arithmetic import BATCH, VOCAB, make_config, random_windows
 
 
-def gradients_in(dtype, tied):
-    program = TrainingProgram(make_config(dtype=dtype, tied=tied), VOCAB)
+def gradients_in(dtype, cell, tied):
+    config = make_config(dtype=dtype, cell=cell, tied=tied)
+    program = TrainingProgram(config, VOCAB)
     inputs, targets = next(random_windows(1))
     nats, state, gradients = program.gradients(
         inputs, targets, tf.constant(0, tf.int64)
@@ -19,9 +21,12 @@ def gradients_in(dtype, tied):
     return nats, tf.nest.flatten(state), gradients
 
 
+@pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("tied", [False, True])
-def test_bfloat16_is_close_to_float32_and_all_is_kept_in_float32(tied):
-    exact, rounded = gradients_in("float32", tied), gradients_in("bfloat16", tied)
+def test_bfloat16_is_close_to_float32_and_all_is_kept_in_float32(cell, tied):
+    exact, rounded = (
+        gradients_in(dtype, cell, tied) for dtype in ("float32", "bfloat16")
+    )
     np.testing.assert_allclose(rounded[0], exact[0], rtol=3e-3)
     assert rounded[0] != exact[0], "nothing was multiplied in bfloat16"
     flat = [tf.nest.flatten(r[1:], expand_composites=True) for r in (rounded, exact)]

@@ -1,0 +1,106 @@
+"""What a recurrent cell is to the model: all facts of its kind in one object.
+
+The members of the registry `CELLS` are instances of `Cell`. A cell of the project
+stands in the file of its layer (lstm.py, gru.py, simple.py) and has a kernel. One
+from outside needs none: any `keras.layers.RNN` is run by Keras's own loop.
+"""
+
+import abc
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+# A keras.layers.RNN; Keras has no types.
+Layer = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerOptions:
+    """What a model says of all its layers; a cell takes what concerns it.
+
+    Attributes:
+      initializer: makes the initializer of one more weight matrix, each with a seed
+        of its own. A layer may ask for as many as it has weights.
+      forget_bias: where the bias of a forget gate starts.
+      rnn_mode: "auto", "fused" or "keras", see `FusedLayer`.
+      matmul_dtype: type that matrices are multiplied in; None: their own.
+    """
+
+    initializer: Callable[[], Any]
+    forget_bias: float = 0.0
+    rnn_mode: str = "auto"
+    matmul_dtype: str | None = None
+
+
+class Cell(abc.ABC):
+    """A kind of recurrent layer.
+
+    Attributes:
+      state_names: the parts of a layer's state, in the layer's order. Checkpoints
+        name the carried state by them.
+      weight_names: attributes of Keras's cell that hold the weights. Checkpoints
+        name the weights by them.
+    """
+
+    state_names: tuple[str, ...] = ("h",)
+    weight_names: tuple[str, ...] = ("kernel", "recurrent_kernel", "bias")
+
+    @abc.abstractmethod
+    def make_layer(self, units: int, name: str, options: LayerOptions) -> Layer:
+        """A layer, not built yet, that returns its outputs of all steps and its state.
+
+        Args:
+          units: width of the output.
+          name: of the layer.
+          options: of the model.
+        """
+
+    @abc.abstractmethod
+    def parameters(self, width: int, units: int) -> int:
+        """Parameters of a layer with inputs of a width."""
+
+    @abc.abstractmethod
+    def kept_floats(self, units: int) -> int:
+        """Numbers that a layer keeps for the gradient, at least: per token."""
+
+    def state_sizes(self, units: int) -> tuple[int, ...]:
+        """Width of each part of the state."""
+        return (units,) * len(self.state_names)
+
+    def state_parts(self, units: int) -> list[tuple[str, int]]:
+        """Name and width of each part of the state."""
+        return list(zip(self.state_names, self.state_sizes(units), strict=True))
+
+    def named_weights(self, layer: Layer) -> dict[str, tf.Variable]:
+        """The weights of a built layer, by the names that checkpoints use."""
+        return {name: getattr(layer.cell, name).value for name in self.weight_names}
+
+    def run(
+        self,
+        layer: Layer,
+        inputs: tf.Tensor,
+        state: list[tf.Tensor],
+        with_gradient: bool = True,
+    ) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """Runs a layer over a sequence.
+
+        Args:
+          layer: made by `make_layer`, and built.
+          inputs: [time, batch, width].
+          state: before the first step, the parts [batch, size].
+          with_gradient: False may spare what only the gradient needs.
+
+        Returns:
+          Outputs of all steps [time, batch, units], and the final state.
+        """
+        return run_keras_loop(layer, inputs, state)
+
+
+def run_keras_loop(
+    layer: Layer, inputs: tf.Tensor, state: list[tf.Tensor]
+) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    """Runs a layer as Keras runs it; arguments and results as of `Cell.run`."""
+    outputs, *state = layer.call(tf.transpose(inputs, [1, 0, 2]), state)
+    return tf.transpose(outputs, [1, 0, 2]), state
