@@ -9,7 +9,7 @@ import numpy as np
 from ptb_lm.config import DataConfig
 from ptb_lm.data.text_source import Sources, TextSource
 from ptb_lm.data.token_rules import TokenRules
-from ptb_lm.data.vocabulary import END_OF_SENTENCE, UNKNOWN, Vocabulary
+from ptb_lm.data.vocabulary import UNKNOWN, Vocabulary
 from ptb_lm.errors import UserError
 from ptb_lm.system.memory import check_fits
 
@@ -51,7 +51,7 @@ def build_vocabulary(train: TextSource, config: DataConfig) -> Vocabulary:
     rules, counts = TokenRules.of(config), Counter[str]()
     for _, text in train.blocks():
         counts.update(_tokens(train, text, rules))
-    distinct = sum(map(_is_text, counts))
+    distinct = sum(not rules.is_blank(token) for token in counts)
     if not distinct:
         raise _no_words(train)
     if distinct == 1 and config.token_type == "char":
@@ -93,7 +93,7 @@ def encode_blocks(
     rules, empty = TokenRules.of(config), True
     for line, text in source.blocks():
         tokens = _tokens(source, text, rules)
-        empty = empty and not any(map(_is_text, tokens))
+        empty = empty and all(map(rules.is_blank, tokens))
         try:
             yield vocabulary.encode(tokens)
         except KeyError as error:
@@ -129,8 +129,3 @@ def _lines_before(token: str, source: TextSource, text: str, rules: TokenRules) 
 def _no_words(source: TextSource) -> UserError:
     """What to raise for a text of nothing but line ends."""
     return UserError(f"{source.name}: no words in the {source.part}")
-
-
-def _is_text(token: str) -> bool:
-    """Whether a token is more than a line end or white space."""
-    return token != END_OF_SENTENCE and not token.isspace()

@@ -89,6 +89,10 @@ class TokenRules:
             return characters
         return self.split("".join(characters), close_lines=True)
 
+    def is_blank(self, token: str) -> bool:
+        """Whether a token is a line end or white space."""
+        return token == self.line_end or token.isspace()
+
     def join(self, tokens: Iterable[str]) -> str:
         """The text of tokens, as a person writes it; a line end ends a line."""
         return TokenJoiner(self).add(tokens)

@@ -13,6 +13,7 @@ from ptb_lm.data.corpus import Corpus, corpus_name, encode_split, load_corpus
 from ptb_lm.data.english import ENGLISH, builtin_corpus
 from ptb_lm.data.vocabulary import Vocabulary
 from tests.support.corpora import (
+    LINES,
     SPLITS,
     TEXTS,
     assert_equals_the_tutorial,
@@ -27,8 +28,6 @@ PTB_MD5 = {
     "valid": "aa0affc06ff7c36e977d7cd49e3839bf",
     "test": "8b80168b89c18661a38ef683c0dc3721",
 }
-WORDS = st.sampled_from(["a", "b", "c", "dd", "<unk>", "é", "日本語", "naïve", "-"])
-LINES = st.lists(st.lists(WORDS, max_size=5), min_size=1, max_size=8)
 
 
 @pytest.mark.parametrize("prefix", ["ptb.", ""])

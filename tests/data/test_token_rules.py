@@ -5,14 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptb_lm.data.token_rules import TokenJoiner, TokenRules
-from tests.support.corpora import ALL_RULES
+from tests.support.corpora import ALL_RULES, LINES
 
 RULES = TokenRules()
 WORD_LETTERS = TokenRules("word", "letters")
 CHAR_LETTERS = TokenRules("char", "letters")
-
-WORDS = st.sampled_from(["a", "b", "c", "dd", "<unk>", "é", "日本語", "naïve", "-"])
-LINES = st.lists(st.lists(WORDS, max_size=5), min_size=1, max_size=8)
 
 
 @given(LINES, st.sampled_from(["\n", "\r\n"]), st.booleans())

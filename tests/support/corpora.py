@@ -3,6 +3,7 @@
 import collections
 
 import numpy as np
+from hypothesis import strategies as st
 
 from ptb_lm.config import DataConfig
 from ptb_lm.data.corpus import load_corpus
@@ -21,6 +22,9 @@ TEXTS = {
     "valid": " the dog <unk> \n",
     "test": " the cat sat N \n the end \n",
 }
+
+WORDS = st.sampled_from(["a", "b", "c", "dd", "<unk>", "é", "日本語", "naïve", "-"])
+LINES = st.lists(st.lists(WORDS, max_size=5), min_size=1, max_size=8)
 
 
 def tutorial_words(text):
