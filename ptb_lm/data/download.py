@@ -1,18 +1,16 @@
 """The Penn Treebank corpus, fetched once into a cache folder: `--data_path=ptb`.
 
-The archive comes from the internet, so nothing in it is trusted: only the three
-wanted files are read out of it, to names chosen here, within limits on size, and
-each must have its published md5 sum before it takes its place in the cache.
+The archive comes from the internet, so nothing in it is trusted: `archive` reads the
+three wanted files out of it, and each must have its published md5 sum before it takes
+its place in the cache.
 """
 
 import contextlib
-import gzip
 import hashlib
 import http.client
 import os
 import pathlib
 import shutil
-import tarfile
 import tempfile
 import time
 import urllib.error
@@ -23,6 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import IO
 
 from ptb_lm.config import PTB_URL
+from ptb_lm.data.archive import BadArchive, extract_wanted
 from ptb_lm.data.cache_folder import default_cache_folder
 from ptb_lm.errors import UserError
 from ptb_lm.system.files import expand_home
@@ -34,16 +33,11 @@ PTB_MD5 = {
     "ptb.test.txt": "8b80168b89c18661a38ef683c0dc3721",
 }
 
-FOLDER_IN_ARCHIVE = "simple-examples/data"
 TIMEOUT_SECONDS = 30.0  # For one wait on the network, not for the whole download.
 BLOCK_BYTES = 1 << 18
 
-# The real archive is 35 MB and its largest wanted file 5 MB. The limits leave room
-# for a repacked mirror and stop what would fill the disk or the memory.
+# The real archive has 35 MB. The limit leaves room for a repacked mirror.
 MAX_ARCHIVE_BYTES = 200_000_000
-MAX_UNPACKED_BYTES = 512 << 20
-MAX_MEMBER_BYTES = 64 << 20
-MAX_MEMBERS = 10_000
 
 STAGING_PREFIX = ".ptb-download-"
 STALE_STAGING_SECONDS = 24 * 3600
@@ -84,7 +78,10 @@ def fetch_ptb(
     with _blaming_folder(cache), _staging_folder(cache) as staging:
         archive = staging / "archive.tgz"
         _download(url, archive, progress)
-        _extract_wanted(archive, staging, tuple(md5), url)
+        try:
+            extract_wanted(archive, staging, tuple(md5))
+        except BadArchive as error:
+            raise _download_failure(url, str(error)) from error
         _check_sums(staging, md5, url)
         corpus.mkdir(exist_ok=True)
         for name in md5:
@@ -143,20 +140,6 @@ def _blaming_address(url: str) -> Iterator[None]:
     # ValueError is what urllib raises for an address that it cannot take apart.
     except (OSError, http.client.HTTPException, ValueError) as error:
         what = f"{error}" or type(error).__name__
-        raise _download_failure(url, what) from error
-
-
-@contextlib.contextmanager
-def _blaming_archive(url: str) -> Iterator[None]:
-    """Turns a failure to read the archive into a UserError."""
-    try:
-        yield
-    except UserError:
-        raise
-    # On a damaged archive tarfile raises far more than it documents (ValueError,
-    # OverflowError, RecursionError, ...), and whatever it is means the same.
-    except Exception as error:
-        what = f"not a whole .tgz archive ({error or 'damaged'})"
         raise _download_failure(url, what) from error
 
 
@@ -295,112 +278,3 @@ def _download(
     if total is not None and done != total:
         what = f"the connection ended after {done:,} of {total:,} bytes"
         raise _download_failure(url, what)
-
-
-class _LimitedReader:
-    """The unpacked bytes of a gzip file, up to MAX_UNPACKED_BYTES of them."""
-
-    def __init__(self, stream: gzip.GzipFile, url: str):
-        self._stream = stream
-        self._url = url
-        self._bytes_read = 0
-
-    def read(self, size: int) -> bytes:
-        """Up to `size` bytes; raises UserError past the limit."""
-        block = self._stream.read(size)
-        self._bytes_read += len(block)
-        if self._bytes_read > MAX_UNPACKED_BYTES:
-            what = f"it unpacks to more than {MAX_UNPACKED_BYTES:,} bytes"
-            raise _download_failure(self._url, what)
-        return block
-
-
-def _extract_wanted(
-    archive: pathlib.Path, folder: pathlib.Path, names: tuple[str, ...], url: str
-) -> None:
-    """Writes the files `names` of the archive into `folder`, and nothing else.
-
-    Raises:
-      UserError: the archive is damaged, lacks one of `names`, has one twice or as
-        something that is not a plain file, or is larger than the limits.
-      OSError: `folder` cannot be written.
-    """
-    missing = list(names)
-    with contextlib.ExitStack() as stack:
-        stream = stack.enter_context(gzip.open(archive, "rb"))
-        reader = _LimitedReader(stream, url)
-        with _blaming_archive(url):
-            # As a stream ("r|"): tarfile then never seeks to where the archive
-            # says, and every byte that it unpacks goes through the limit.
-            tar = stack.enter_context(
-                tarfile.open(fileobj=reader, mode="r|", bufsize=BLOCK_BYTES)  # type: ignore[call-overload]
-            )
-        for member in _members(tar, url):
-            name = _wanted_name(member, names, url)
-            if name is None:
-                continue
-            if name not in missing:
-                raise _download_failure(url, f"{name} is in the archive twice")
-            missing.remove(name)
-            _extract_member(tar, member, folder / name, url)
-    if missing:
-        what = f"the archive has no {FOLDER_IN_ARCHIVE}/{missing[0]}"
-        raise _download_failure(url, what)
-
-
-def _members(tar: tarfile.TarFile, url: str) -> Iterator[tarfile.TarInfo]:
-    """Yields the members of `tar` in order, up to MAX_MEMBERS of them."""
-    for _ in range(MAX_MEMBERS):
-        with _blaming_archive(url):
-            member = tar.next()
-        if member is None:
-            return
-        yield member
-    raise _download_failure(url, f"the archive has more than {MAX_MEMBERS:,} members")
-
-
-def _wanted_name(
-    member: tarfile.TarInfo, names: tuple[str, ...], url: str
-) -> str | None:
-    """Which of `names` the member is; None for one to pass over.
-
-    The real archive has many other members: they are not written, so where their
-    paths or links point does not matter. One that bears a wanted name on a path
-    that leads out of the archive, or that is a link, a device or a folder at the
-    wanted place, is an archive made to deceive: UserError.
-    """
-    path = pathlib.PurePosixPath(member.name)  # Drops "./" and doubled slashes.
-    if path.name not in names:
-        return None
-    if path.is_absolute() or ".." in path.parts:
-        what = f"the archive has {path.name} on a path that leads out of it"
-        raise _download_failure(url, what)
-    if str(path.parent) != FOLDER_IN_ARCHIVE:
-        return None
-    # A sparse file counts as regular for tarfile; its holes cost no bytes to send.
-    if not member.isreg() or member.issparse():
-        raise _download_failure(url, f"{path.name} in the archive is no plain file")
-    return path.name
-
-
-def _extract_member(
-    tar: tarfile.TarFile, member: tarfile.TarInfo, target: pathlib.Path, url: str
-) -> None:
-    """Writes the contents of `member` to the new file `target`."""
-    if member.size > MAX_MEMBER_BYTES:
-        what = f"{target.name} is larger than {MAX_MEMBER_BYTES:,} bytes"
-        raise _download_failure(url, what)
-    with _blaming_archive(url):
-        contents = tar.extractfile(member)
-    left = member.size
-    assert contents is not None, "only a plain file is wanted"
-    with contents, open(target, "xb") as output:
-        # Counted here, so that the limit holds for what is written too.
-        while left > 0:
-            with _blaming_archive(url):
-                block = contents.read(min(left, BLOCK_BYTES))
-            if not block:
-                what = f"{target.name} in the archive lacks its last {left:,} bytes"
-                raise _download_failure(url, what)
-            left -= len(block)
-            output.write(block)

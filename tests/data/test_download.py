@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ptb_lm.data import download
+from ptb_lm.data import archive, download
 from ptb_lm.errors import UserError
 from tests.support.archives import (
     CORPUS,
@@ -468,7 +468,7 @@ def test_duplicate_member(server, cache):
 
 
 def test_member_declared_too_large(server, cache, monkeypatch):
-    monkeypatch.setattr(download, "MAX_MEMBER_BYTES", 500)
+    monkeypatch.setattr(archive, "MAX_MEMBER_BYTES", 500)
     message = network_failure(server.serve(tgz(wanted())), cache)
     assert "ptb.train.txt is larger than 500 bytes" in message
     # Seen before any of it is read: the contents are not even there.
@@ -495,7 +495,7 @@ def gzip_of_zeros(head, megabytes):
 @pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE])
 def test_gzip_bomb(server, cache, monkeypatch, kind):
     # In a member to pass over, and in a header that tarfile reads into memory.
-    monkeypatch.setattr(download, "MAX_UNPACKED_BYTES", 1 << 20)
+    monkeypatch.setattr(archive, "MAX_UNPACKED_BYTES", 1 << 20)
     info, _ = special("simple-examples/bomb", kind)
     info.size = 7 << 30  # From 8 on, tobuf would write it another way.
     url = server.serve(gzip_of_zeros(info.tobuf(), megabytes=4))
@@ -503,7 +503,7 @@ def test_gzip_bomb(server, cache, monkeypatch, kind):
 
 
 def test_too_many_members(server, cache, monkeypatch):
-    monkeypatch.setattr(download, "MAX_MEMBERS", 20)
+    monkeypatch.setattr(archive, "MAX_MEMBERS", 20)
     members = [plain(f"simple-examples/{i}", b"") for i in range(20)] + wanted()
     message = network_failure(server.serve(tgz(members)), cache)
     assert "more than 20 members" in message
@@ -616,7 +616,8 @@ def test_disk_full(server, cache, monkeypatch, full_at):
             return Full()
         return open(path, mode)
 
-    monkeypatch.setattr(download, "open", open_until_full, raising=False)
+    for module in (archive, download):
+        monkeypatch.setattr(module, "open", open_until_full, raising=False)
     message = folder_failure(server.serve(tgz(wanted())), cache, cache)
     assert "No space left" in message
 
