@@ -170,9 +170,7 @@ def _forward(
         if recurrent_biases:
             pairs = zip(products, recurrent_biases, strict=True)
             products = [tf.nn.bias_add(product, row) for product, row in pairs]
-        # The simple layer's one gate needs no cutting.
-        parts = tf.split(projected, gates, axis=1) if gates > 1 else [projected]
-        state, saved = cell_kernel.forward(state, parts, products)
+        state, saved = cell_kernel.forward(state, _cut(projected, gates), products)
         return state, (state[0], *saved) if saves else (state[0],)
 
     projected = project(inputs, kernel, bias, matmul_dtype)
@@ -208,7 +206,7 @@ def _backward(
         )
         through = state_gradient(d_products, transposed)
         d_h = through if d_h is None else d_h + through
-        return (d_h, *d_others), (tf.concat(d_products, axis=1), *d_apart)
+        return (d_h, *d_others), (_join(d_products), *d_apart)
 
     widths = [gates * units] + [units] * apart
     d_state, results = scan(
@@ -226,3 +224,13 @@ def _backward(
     if cell_kernel.recurrent_bias:
         d_bias = tf.stack([d_bias, tf.reduce_sum(d_products, axis=[0, 1])])
     return d_inputs, *d_state, d_kernel, d_recurrent, d_bias
+
+
+def _cut(columns: tf.Tensor, gates: int) -> Gates:
+    """[batch, gates * units] by gate; a single gate costs no operation."""
+    return tf.split(columns, gates, axis=1) if gates > 1 else [columns]
+
+
+def _join(parts: Gates) -> tf.Tensor:
+    """The inverse of `_cut`."""
+    return tf.concat(parts, axis=1) if len(parts) > 1 else parts[0]
