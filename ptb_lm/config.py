@@ -8,7 +8,7 @@ configuration without touching ``sys.argv``.
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_type_hints
 
 from ptb_lm.errors import UserError
 from ptb_lm.options import Validated, format_value, option, parse_bool
@@ -468,10 +468,9 @@ class Config:
           UserError: a value breaks its option's rule.
         """
         groups = {}
-        for group in dataclasses.fields(cls):
-            group_class = group.default_factory
-            names = {field.name for field in dataclasses.fields(group_class)}
-            groups[group.name] = group_class(
+        for group_name, group in get_type_hints(cls).items():
+            names = {field.name for field in dataclasses.fields(group)}
+            groups[group_name] = group(
                 **{name: values[name] for name in names & values.keys()}
             )
         return cls(**groups)
@@ -535,5 +534,5 @@ def _walk(config: Config) -> Iterator[tuple[Any, dataclasses.Field]]:
 
 def option_groups() -> list[tuple[str, list[dataclasses.Field]]]:
     """The options by group, in the order of ``--helpfull``: (heading, fields)."""
-    groups = [group.default_factory for group in dataclasses.fields(Config)]
+    groups = get_type_hints(Config).values()
     return [(group.__doc__, list(dataclasses.fields(group))) for group in groups]

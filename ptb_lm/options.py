@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ptb_lm.errors import UserError
@@ -53,10 +53,11 @@ def option(
 _NOT_IN_A_LINE = frozenset({"Cc", "Zl", "Zp", "Cs"})
 
 
+@dataclasses.dataclass(frozen=True)
 class Validated:
     """Checks every field against its metadata when an instance is made."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             problem = _problem(value, field.metadata)
@@ -65,7 +66,7 @@ class Validated:
                 raise UserError(f"--{field.name}={shown}: {problem}")
 
 
-def _problem(value: Any, rule: dict[str, Any]) -> str | None:
+def _problem(value: Any, rule: Mapping[str, Any]) -> str | None:
     """Says what is wrong with a value, or None."""
     if isinstance(value, float) and not math.isfinite(value):
         return "must be a finite number"

@@ -8,12 +8,7 @@ import pytest
 
 import run_ptb
 from ptb_lm.config import option_groups
-from tests.support.command_line import (
-    SPLITS,
-    TEXT,
-    tree,
-    write_corpus,
-)
+from tests.support.files import SPLITS, TEXT, snapshot, write_corpus
 
 ROOT = pathlib.Path(run_ptb.__file__).parent
 PRESETS = sorted(path.stem for path in (ROOT / "flags").glob("*.flags"))
@@ -386,7 +381,7 @@ def test_from_the_shell(tmp_path, corpus, case):
     }[case]
     (tmp_path / "file").touch()
     arguments.append(f"--save_path={tmp_path}/file/run")
-    before = tree(tmp_path)
+    before = snapshot(tmp_path)
     done = subprocess.run(
         [sys.executable, ROOT / "run_ptb.py", *arguments],
         cwd=tmp_path,
@@ -403,4 +398,4 @@ def test_from_the_shell(tmp_path, corpus, case):
         "too short": "--batch_size=1000",
         "unwritable": f"{tmp_path}/file/run",
     }[case] in lines[0]
-    assert tree(tmp_path) == before
+    assert snapshot(tmp_path) == before

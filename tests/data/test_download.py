@@ -31,6 +31,7 @@ from tests.support.archives import (
     tgz,
     wanted,
 )
+from tests.support.files import snapshot
 
 MD5 = {name: hashlib.md5(text).hexdigest() for name, text in CORPUS.items()}
 TRAIN = DATA + "ptb.train.txt"
@@ -110,16 +111,8 @@ def cache(tmp_path):
     return tmp_path / "parent" / "cache"
 
 
-def tree(folder):
-    """Relative path -> contents (None for a folder) of all there is in `folder`."""
-    return {
-        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
-        for path in folder.rglob("*")
-    }
-
-
 def assert_complete(cache):
-    assert tree(cache) == {
+    assert snapshot(cache) == {
         "ptb": None,
         **{f"ptb/{name}": text for name, text in CORPUS.items()},
     }
@@ -128,7 +121,7 @@ def assert_complete(cache):
 def assert_untouched_outside(cache):
     outside = {
         name: contents
-        for name, contents in tree(cache.parent.parent).items()
+        for name, contents in snapshot(cache.parent.parent).items()
         if not name.startswith("parent/cache")
     }
     assert outside == {
@@ -140,12 +133,12 @@ def assert_untouched_outside(cache):
 
 def failure(url, cache, **options):
     """Return the message of the UserError that fetching from `url` ends in."""
-    before = tree(cache)
+    before = snapshot(cache)
     with pytest.raises(UserError) as caught:
         download.fetch_ptb(url, cache, MD5, **options)
     message = str(caught.value)
     assert message.isprintable()  # One line, no terminal escapes.
-    assert tree(cache) == before
+    assert snapshot(cache) == before
     assert_untouched_outside(cache)
     return message
 
@@ -568,7 +561,7 @@ def test_any_damage_to_a_header_is_one_line(tmp_path_factory, changes, mend_chec
         assert_complete(cache)
     except UserError as error:
         assert str(error).isprintable()
-        assert tree(cache) == {}
+        assert snapshot(cache) == {}
     assert sorted(path.name for path in parent.iterdir()) == ["a.tgz", "cache"]
 
 
@@ -631,7 +624,7 @@ def test_progress_that_raises_cleans_up_and_keeps_its_error(server, cache, error
 
     with pytest.raises(error):
         download.fetch_ptb(server.serve(tgz(wanted())), cache, MD5, progress)
-    assert tree(cache) == {}
+    assert snapshot(cache) == {}
 
 
 def test_stop_between_two_renames_leaves_whole_files(server, cache, monkeypatch):
@@ -649,7 +642,7 @@ def test_stop_between_two_renames_leaves_whole_files(server, cache, monkeypatch)
         patch.setattr(os, "replace", stop_at_second)
         with pytest.raises(KeyboardInterrupt):
             download.fetch_ptb(url, cache, MD5)
-    assert tree(cache) == {
+    assert snapshot(cache) == {
         "ptb": None,
         "ptb/ptb.train.txt": CORPUS["ptb.train.txt"],
     }

@@ -15,6 +15,7 @@ from ptb_lm.data.vocabulary import Vocabulary
 from ptb_lm.errors import UserError
 from ptb_lm.runs.folder import RunFolder
 from ptb_lm.runs.provenance import provenance
+from tests.support.files import snapshot
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = Vocabulary(["the", "<eos>", "café"])
@@ -31,10 +32,6 @@ folder.open_for_training(config, Vocabulary(["the", "<eos>", "café"]))
 print("held", flush=True)
 time.sleep(600)
 """
-
-
-def snapshot(folder):
-    return {p: p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 def open_run(path, config=CONFIG, vocabulary=WORDS):

@@ -1,4 +1,4 @@
-"""What several tests share."""
+"""Archives like simple-examples.tgz, in memory, from members good and bad."""
 
 import gzip
 import io
@@ -9,18 +9,18 @@ CORPUS = {
     "ptb.valid.txt": b" the dog sat \n" * 10,
     "ptb.test.txt": b" a mat \n",
 }
-
-
 DATA = "simple-examples/data/"
 
 
 def plain(name, contents):
+    """A member that is a file."""
     info = tarfile.TarInfo(name)
     info.size = len(contents)
     return info, contents
 
 
 def special(name, kind, linkname=""):
+    """A member of another kind: a link, a folder, a device."""
     info = tarfile.TarInfo(name)
     info.type = kind
     info.linkname = linkname
@@ -28,6 +28,7 @@ def special(name, kind, linkname=""):
 
 
 def wanted(prefix=DATA, leave_out=()):
+    """The members that a download needs."""
     return [
         plain(prefix + name, text)
         for name, text in CORPUS.items()

@@ -1,4 +1,4 @@
-"""What several tests share."""
+"""A model small enough to be computed in float64 by `reference`, and its input."""
 
 import numpy as np
 
@@ -8,6 +8,7 @@ VOCAB, HIDDEN, BATCH, STEPS = 23, 7, 4, 5
 
 
 def make_config(**values):
+    """The options of that model; the weights are large, so that gates move."""
     defaults = {
         "hidden_size": HIDDEN,
         "num_layers": 2,
@@ -33,6 +34,7 @@ def reference_parameters(variables):
 
 
 def random_windows(count, seed=0):
+    """Gives windows of a random text: (ids, targets), int32 [BATCH, STEPS] each."""
     rng = np.random.default_rng(seed)
     ids = rng.integers(0, VOCAB, size=(BATCH, count * STEPS + 1), dtype=np.int32)
     for start in range(0, count * STEPS, STEPS):

@@ -1,4 +1,4 @@
-"""What several tests share."""
+"""Checkpoint files with any content, damaged ones too."""
 
 import hashlib
 

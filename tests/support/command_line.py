@@ -1,34 +1,11 @@
-"""What several tests share."""
+"""Runs of the command line that must fail as a user's mistake does."""
 
 import re
 
 import pytest
 
 import run_ptb
-
-SPLITS = ("train", "valid", "test")
-
-
-# In one step a run of the preset test needs 20 * (2 + 1) tokens.
-TEXT = "the cat <unk> sat\n" * 40
-
-
-def tree(folder):
-    """Every path below a folder with what it holds."""
-    return {
-        path: path.read_bytes() if path.is_file() else None
-        for path in folder.rglob("*")
-    }
-
-
-def write_corpus(folder, **texts):
-    folder.mkdir(exist_ok=True)
-    for split in SPLITS:
-        content = texts.get(split, TEXT)
-        if content is not None:
-            data = content if isinstance(content, bytes) else content.encode()
-            (folder / f"{split}.txt").write_bytes(data)
-    return folder
+from tests.support.files import snapshot
 
 
 @pytest.fixture
@@ -43,7 +20,7 @@ def fails(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(work)
 
     def run(*arguments):
-        before = tree(tmp_path)
+        before = snapshot(tmp_path)
         capsys.readouterr()
         status = run_ptb.main([str(argument) for argument in arguments])
         error = capsys.readouterr().err
@@ -54,7 +31,7 @@ def fails(tmp_path, capsys, monkeypatch):
         assert line.isprintable(), f"not one line: {line!r}"
         assert "Traceback" not in line
         assert not re.search(r"\wError\b", line), "the name of an exception"
-        assert tree(tmp_path) == before
+        assert snapshot(tmp_path) == before
         return line.removeprefix("run_ptb.py: ")
 
     return run

@@ -1,4 +1,4 @@
-"""What several tests share."""
+"""What TensorBoard would read of a run."""
 
 import pathlib
 

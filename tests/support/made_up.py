@@ -1,4 +1,4 @@
-"""What several tests share."""
+"""Trainings whose steps and scores are made up, so that they take no time."""
 
 import numpy as np
 import pytest
@@ -17,6 +17,7 @@ WINDOWS = 12  # steps an epoch
 
 
 def make_config(**values):
+    """The options of a training of two epochs of `WINDOWS` steps."""
     defaults = {
         "hidden_size": 4,
         "num_layers": 1,
@@ -30,6 +31,7 @@ def make_config(**values):
 
 
 def make_corpus(seed=0, words="abcdefg"):
+    """A corpus of that many windows; it has nothing to learn."""
     ids = np.random.default_rng(seed).integers(0, 7, 2 * (3 * WINDOWS + 1))
     splits = {name: ids.astype(np.int32) for name in ("train", "valid", "test")}
     return Corpus("made-up", splits, Vocabulary([*words, "<eos>"]))
@@ -61,6 +63,7 @@ def made_up(monkeypatch):
 
 
 def train(path, corpus=None, **values):
+    """Trains in the folder, or goes on there; returns the results."""
     return trainer.train_and_evaluate(
         make_config(**values), corpus or make_corpus(), path, Progress()
     )

@@ -1,4 +1,4 @@
-"""What several tests share."""
+"""Run folders of models that nobody trained."""
 
 from ptb_lm.config import Config
 from ptb_lm.data.vocabulary import Vocabulary

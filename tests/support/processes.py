@@ -1,31 +1,18 @@
-"""What several tests share."""
+"""Runs in processes of their own, to be killed or hindered at a chosen moment."""
 
 import importlib
 import multiprocessing
 import os
 import pathlib
-import random
 import resource
 import sys
 
 import pytest
 
 from ptb_lm.runs.checkpoint import CheckpointFolder
+from tests.support.files import write_random_corpus
 
 SAVE_EVERY = 7
-
-
-def write_corpus(folder, seed=0, sizes=(60, 10, 8)):
-    """Sentences of random words; returns the folder."""
-    generator = random.Random(seed)
-    words = [f"w{index}" for index in range(30)]
-    folder.mkdir()
-    for split, lines in zip(("train", "valid", "test"), sizes, strict=True):
-        sentences = [" ".join(generator.choices(words, k=7)) for _ in range(lines)]
-        if split == "train":
-            sentences[:30] = [f"{word} " * 7 for word in words]  # all in every corpus
-        (folder / f"{split}.txt").write_text("\n".join(sentences) + "\n")
-    return folder
 
 
 def arguments(corpus, save_path, *more):
@@ -140,15 +127,11 @@ class Server:
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory):
-    return write_corpus(tmp_path_factory.mktemp("resume") / "corpus")
+    """A corpus of random words."""
+    return write_random_corpus(tmp_path_factory.mktemp("resume") / "corpus")
 
 
 def last_step(run):
     """Steps of the last whole checkpoint; 0 where there is none."""
     checkpoint = CheckpointFolder(run / "checkpoints").load("last")
     return checkpoint.metadata["position"]["step"] if checkpoint else 0
-
-
-def snapshot(folder):
-    """Content of every file."""
-    return {p: p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}

@@ -16,7 +16,8 @@ from ptb_lm.data.vocabulary import Vocabulary
 from ptb_lm.runs.folder import RunFolder
 from ptb_lm.tensorboard import hparams, projector
 from ptb_lm.training import trainer
-from tests.support.processes import arguments, write_corpus
+from tests.support.files import write_random_corpus
+from tests.support.processes import arguments
 
 MORE = {
     "first": ["--histograms_every_steps=20", "--profile_steps=5,6"],
@@ -28,7 +29,7 @@ MORE = {
 def runs(tmp_path_factory):
     """A folder of two finished runs."""
     folder = tmp_path_factory.mktemp("tensorboard")
-    corpus = write_corpus(folder / "corpus")
+    corpus = write_random_corpus(folder / "corpus")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(trainer, "export_run", lambda *_: None)  # takes long
         for name, more in MORE.items():

@@ -24,18 +24,13 @@ import tensorflow as tf
 
 from ptb_lm.runs.checkpoint import CheckpointFolder
 from tests.support.events import event_files, read_points
-from tests.support.processes import (  # noqa: F401
+from tests.support.files import snapshot
+from tests.support.processes import (
     SAVE_EVERY,
     Server,
-    _at_call,
-    _log_steps,
-    _process,
-    _wrap,
     arguments,
     last_step,
     limit_file_size,
-    snapshot,
-    write_corpus,
 )
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

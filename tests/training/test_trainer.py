@@ -19,13 +19,13 @@ from ptb_lm.errors import UserError
 from ptb_lm.runs.folder import RunFolder
 from ptb_lm.system.interrupts import Interrupted, Interrupts
 from ptb_lm.training.step import TrainingProgram
+from tests.support.files import snapshot
 from tests.support.made_up import (
     WINDOWS,
     make_config,
     make_corpus,
     train,
 )
-from tests.support.processes import snapshot
 
 
 def steps_of(path, kind):

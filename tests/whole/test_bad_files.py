@@ -20,7 +20,7 @@ from ptb_lm.data.corpus import load_corpus
 from ptb_lm.runs.folder import RunFolder
 from ptb_lm.training.step import TrainingProgram
 from tests.support.archives import DATA, plain, special, tar_bytes, tgz, wanted
-from tests.support.command_line import write_corpus
+from tests.support.files import write_corpus
 
 OPTIONS = ["--model=test", "--hidden_size=3"]
 MODES = ["train", "evaluate", "sample", "score", "export"]
