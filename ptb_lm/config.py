@@ -48,15 +48,15 @@ class RunConfig(Validated):
     )
     save_every_steps: int = option(
         500,
-        "Training steps between checkpoints; one is also written after every"
-        " epoch. 0: only then.",
+        "Training steps between checkpoints. A checkpoint is also written after every"
+        " epoch; 0: only then.",
         minimum=0,
         defines_run=False,
     )
     keep_checkpoints: int = option(
         2,
-        "Last checkpoints kept, besides the best; with 1 there is none to fall back"
-        " to when it is damaged.",
+        "Number of last checkpoints to keep, besides the best. With 1, there is none"
+        " to go back to when it is damaged.",
         minimum=1,
         defines_run=False,
     )
@@ -74,36 +74,37 @@ class DataConfig(Validated):
 
     data_path: str = option(
         "",
-        "Corpus: a folder with ptb.{train,valid,test}.txt or"
-        " {train,valid,test}.txt; one text file, split 90/5/5 by lines; 'ptb', to"
-        " download the Penn Treebank once. Empty: the built-in corpus.",
+        "Corpus: a folder with ptb.{train,valid,test}.txt or {train,valid,test}.txt;"
+        " or one text file, split 90/5/5 by lines; or 'ptb', which downloads the Penn"
+        " Treebank once. Empty: the built-in corpus.",
         defines_run=False,
         common=True,
     )
     token_type: str = option(
         "word",
-        "What a token is: word (separated by white space, <eos> at line ends) or"
-        " char (every character, the line feed included; a folder's"
-        " ptb.char.{train,valid,test}.txt, where it has them, are read first).",
+        "What a token is: word (separated by white space, with <eos> at each line"
+        " end) or char (every character, the line feed included; where a folder has"
+        " ptb.char.{train,valid,test}.txt, those are read).",
         choices=("word", "char"),
         common=True,
     )
     normalize: str = option(
         "none",
-        "What is done to a text before it is read, a prompt too: none, or letters"
-        " (lower-case a to z; all between them, line ends too, becomes one blank).",
+        "How a text, or a prompt, is changed before it is read: none; or letters"
+        " (letters become lower-case a to z, and everything between them, line ends"
+        " too, one blank).",
         choices=("none", "letters"),
     )
     max_tokens: int = option(
         0,
-        "Training tokens used, the first of the text; the vocabulary is that of the"
-        " whole text. 0: all.",
+        "Number of training tokens to use, from the beginning of the text. The"
+        " vocabulary is that of the whole text. 0: all.",
         minimum=0,
     )
     max_vocab_size: int = option(
         0,
-        "Tokens kept, the most frequent of the training text; rarer ones become"
-        " <unk>. 0: all tokens.",
+        "Number of tokens to keep: the most frequent ones of the training text. Rarer"
+        " tokens become <unk>. 0: all.",
         minimum=0,
         common=True,
     )
@@ -159,14 +160,14 @@ class ModelConfig(Validated):
     )
     init_scale: float = option(
         0.1,
-        "Weights start uniform in [-init_scale, init_scale]; the layers' biases at"
-        " zero.",
+        "Initial weights are uniform in [-init_scale, init_scale]. Initial biases of"
+        " the layers are zero.",
         minimum=0.0,
     )
     forget_bias: float = option(
         0.0,
-        "Where the bias of the LSTM's forget gate starts; 1 lets a young network"
-        " remember (Gers et al. 2000).",
+        "Initial bias of the LSTM's forget gate. With 1, the network remembers from"
+        " the start (Gers et al. 2000).",
         minimum=0.0,
     )
     tied: bool = option(
@@ -176,14 +177,14 @@ class ModelConfig(Validated):
     )
     rnn_mode: str = option(
         "auto",
-        "Recurrent kernel: fused (this project's), keras (Keras's own loop; cuDNN on a"
-        " GPU), or auto: keras on a GPU, else fused.",
+        "Implementation of the recurrent layers: fused (this project's), keras"
+        " (Keras's loop; cuDNN on a GPU), or auto (keras on a GPU, else fused).",
         choices=("auto", "fused", "keras"),
     )
     dtype: str = option(
         "float32",
-        "Type that matrices are multiplied in: float32 or bfloat16. All else, the"
-        " loss and its sums included, is float32.",
+        "Type of the matrix products: float32 or bfloat16. Everything else, the loss"
+        " and its sums included, is float32.",
         choices=("float32", "bfloat16"),
     )
 
@@ -201,23 +202,24 @@ class TrainingConfig(Validated):
     )
     num_steps: int = option(
         20,
-        "Time steps of backpropagation through time, in tokens.",
+        "Length of a window, in tokens: the time steps of backpropagation through"
+        " time.",
         minimum=1,
         maximum=2**31 - 1,
         common=True,
     )
     windows: str = option(
         "sequential",
-        "Training text is read sequential (in order, the state carried from window"
-        " to window) or random (windows from a random offset in random order, another"
-        " one every epoch, each from a zero state).",
+        "How the training text is read: sequential (windows in order; the state is"
+        " carried from one to the next) or random (windows in random order from a"
+        " random offset, both drawn for every epoch; each starts from a zero state).",
         choices=("sequential", "random"),
     )
     loss_scale: str = option(
         "sum",
         "Loss whose gradient is taken, in nats: sum (over the time steps, averaged"
-        " over the batch, as in the tutorial) or mean (averaged over both). Learning"
-        " rate and clipping are meant for one of them; perplexities do not change.",
+        " over the batch, as in the tutorial) or mean (averaged over both). A"
+        " learning rate and a clipping norm are meant for one of them.",
         choices=("sum", "mean"),
     )
     optimizer: str = option(
@@ -238,24 +240,26 @@ class TrainingConfig(Validated):
     )
     lr_decay: float = option(
         0.5,
-        "Factor on the learning rate for every epoch after the full rate.",
+        "Factor on the learning rate for every epoch after those at the initial rate.",
         above=0.0,
         maximum=1.0,
     )
     max_epoch: int = option(
         4,
-        "Epochs trained with the initial learning rate, one more with"
+        "Number of epochs at the initial learning rate; one more with"
         " --schedule=zaremba.",
         minimum=0,
     )
     max_max_epoch: int = option(
         13,
-        "Epochs trained in all.",
+        "Number of epochs in all.",
         minimum=1,
         common=True,
     )
     max_grad_norm: float = option(
-        5.0, "Gradients are scaled down to this global norm, at most.", above=0.0
+        5.0,
+        "Largest global norm of the gradients. Larger gradients are scaled down to it.",
+        above=0.0,
     )
     early_stopping: int = option(
         0,
@@ -264,7 +268,7 @@ class TrainingConfig(Validated):
         common=True,
     )
     init_from: str = option(
-        "", "Run folder whose best weights are the starting point. Empty: none."
+        "", "Run folder whose best weights are the initial weights. Empty: none."
     )
     seed: int = option(
         1,
@@ -281,15 +285,14 @@ class EvaluationConfig(Validated):
 
     split: str = option(
         "test",
-        "Part of the corpus to evaluate: train, valid or test.",
+        "Split of the corpus to evaluate: train, valid or test.",
         choices=("train", "valid", "test"),
         defines_run=False,
         common=True,
     )
     text_file: str = option(
         "",
-        "Text file to evaluate instead of a part of the corpus, or to score, one"
-        " sentence a line.",
+        "Text file to evaluate instead of a split, or to score, one sentence a line.",
         defines_run=False,
         common=True,
     )
@@ -302,15 +305,15 @@ class EvaluationConfig(Validated):
     )
     counting: str = option(
         "exact",
-        "exact: every predictable token, one stream. tutorial: streams of"
-        " batch_size, the tail that fills no window dropped.",
+        "Which tokens are scored. exact: every token but the first, in one stream."
+        " tutorial: batch_size streams, without the tail that fills no window.",
         choices=("exact", "tutorial"),
         defines_run=False,
     )
     evaluate_on_interrupt: bool = option(
         False,
-        "When Ctrl-C stops the training, and all is saved, score valid and test with"
-        " the weights of that moment; a second Ctrl-C stops at once.",
+        "When Ctrl-C stops the training, save, and then score valid and test with the"
+        " weights of that moment. A second Ctrl-C stops at once.",
         defines_run=False,
     )
 
@@ -321,8 +324,8 @@ class GenerationConfig(Validated):
 
     prompt: str = option(
         "-",
-        "Text to go on from; empty: the start of a sentence. -: asks for prompts on"
-        " a terminal, else one prompt a line from standard input.",
+        "Text to continue. Empty: the start of a sentence. -: ask for prompts on a"
+        " terminal, else read one prompt a line from standard input.",
         defines_run=False,
         common=True,
     )
@@ -336,30 +339,30 @@ class GenerationConfig(Validated):
     )
     num_samples: int = option(
         1,
-        "Texts to generate for each prompt; the i-th text of the command, from 0, is"
-        " drawn with seed + i.",
+        "Texts to generate for each prompt. Text i of the command, from 0, is drawn"
+        " with seed + i.",
         minimum=1,
         defines_run=False,
         common=True,
     )
     temperature: float = option(
         1.0,
-        "Divides the logits: below 1 likely tokens become likelier; 0 always takes"
-        " the likeliest.",
+        "Divisor of the logits. Below 1, likely tokens become likelier; 0 always"
+        " takes the likeliest token.",
         minimum=0.0,
         defines_run=False,
         common=True,
     )
     top_k: int = option(
         0,
-        "Draw among this many likeliest tokens only. 0: all.",
+        "Draw only from this many likeliest tokens. 0: all.",
         minimum=0,
         maximum=2**31 - 1,
         defines_run=False,
     )
     top_p: float = option(
         1.0,
-        "Draw among the likeliest tokens that together have this probability only.",
+        "Draw only from the likeliest tokens whose probabilities add up to this.",
         above=0.0,
         maximum=1.0,
         defines_run=False,
@@ -369,15 +372,15 @@ class GenerationConfig(Validated):
     )
     text: str = option(
         "-",
-        "Text to score. -: that of standard input.",
+        "Text to score. -: standard input.",
         defines_run=False,
         common=True,
     )
     each_line: bool = option(
         False,
-        "Score each line by itself, as a sentence after <eos>, all of its tokens;"
-        " else all lines as one text, of which the first token has nothing before it"
-        " and is not counted, as --mode=evaluate does.",
+        "Score each line as a sentence of its own, after <eos>, and count all its"
+        " tokens. Else the lines are one text, whose first token is not counted"
+        " because nothing precedes it, as in --mode=evaluate.",
         defines_run=False,
     )
     format: str = option(
@@ -394,16 +397,16 @@ class TensorBoardConfig(Validated):
 
     sample_tokens: int = option(
         30,
-        "Tokens that the model adds to each prompt after every epoch, on the page"
-        " Text. 0: no text.",
+        "Tokens that the model adds to each prompt after every epoch, for"
+        " TensorBoard's Text page. 0: no text.",
         minimum=0,
         maximum=2**31 - 1,
         defines_run=False,
     )
     sample_prompts: str = option(
         "",
-        "The prompts of these texts, with | between them. Empty: the beginnings of"
-        " three valid sentences.",
+        "Prompts of these texts, separated by |. Empty: the beginnings of three"
+        " sentences of the valid text.",
         defines_run=False,
     )
     histograms_every_steps: int = option(
@@ -414,8 +417,8 @@ class TensorBoardConfig(Validated):
     )
     profile_steps: str = option(
         "",
-        "FIRST,LAST: training steps, counted from 1, whose profile is recorded for"
-        " the page Profile. Empty: none.",
+        "FIRST,LAST: training steps, counted from 1, to profile for TensorBoard's"
+        " Profile page. Empty: none.",
         defines_run=False,
     )
 
@@ -426,18 +429,17 @@ class LookConfig(Validated):
 
     words: str = option(
         "",
-        "Words, with blanks between them, whose neighbours are listed. Empty: the"
-        " ten most frequent ones.",
+        "Words whose neighbours are listed, separated by blanks. Empty: the ten most"
+        " frequent words.",
         defines_run=False,
         common=True,
     )
     num_neighbours: int = option(
-        6, "Neighbours listed for each word.", minimum=1, defines_run=False
+        6, "Number of neighbours to list for each word.", minimum=1, defines_run=False
     )
     figures_path: str = option(
         "",
-        "Folder for the figures of a report. Empty: figures, in the folder of the"
-        " runs.",
+        "Folder for the figures of a report. Empty: the folder figures in --save_path.",
         defines_run=False,
     )
 

@@ -75,7 +75,7 @@ class Registry:
     def listed(self) -> str:
         """The names with their descriptions, for ``--help``."""
         return "; ".join(
-            f"{name}, {text}" if text else name
+            f"{name} ({text})" if text else name
             for name, text in self._descriptions.items()
         )
 

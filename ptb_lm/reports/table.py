@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import statistics
+from collections.abc import Collection
 from typing import Any
 
 from ptb_lm.config import Config
@@ -11,8 +12,8 @@ from ptb_lm.runs.folder import RunFolder
 from ptb_lm.system.progress import duration
 
 # Train, valid and test perplexity printed in the header of the PTB tutorial's
-# ptb_word_lm.py; medium and large are also in Zaremba et al. (2014), table 1. The
-# number of parameters tells the models apart, tied ones among them.
+# ptb_word_lm.py. (Those of Zaremba et al. 2014, table 1, differ a little.) The number
+# of parameters tells the models apart, tied ones among them.
 PUBLISHED = {
     ("ptb", 4_651_600): (37.99, 121.39, 115.91),  # small
     ("ptb", 19_775_200): (48.45, 86.16, 82.07),  # medium
@@ -60,13 +61,17 @@ def recorded_runs(folder: pathlib.Path) -> list[RecordedRun]:
     ]
 
 
-def results_table(folder: pathlib.Path) -> str:
+def results_table(folder: pathlib.Path, names: Collection[str] | None = None) -> str:
     """Markdown table of the runs in a folder.
+
+    Args:
+      folder: a run folder, or a folder of run folders.
+      names: the runs to show, by the names of their folders; None: all.
 
     Raises:
       UserError: as `recorded_runs`.
     """
-    runs = recorded_runs(folder)
+    runs = [run for run in recorded_runs(folder) if names is None or run.name in names]
     rows = [_row(run) for run in runs]
     machines = sorted({row[1] for row in rows})
     table = _HEADER + "".join(row[0] for row in rows)

@@ -1,5 +1,5 @@
-"""Every command of README.md and BUILD.md is run as it stands there, or is listed
-here with the reason why it is not.
+"""Every command of the documents is run as it stands there, or is listed here with
+the reason why it is not.
 
 They are run in a copy of the project whose presets are small and whose data/ptb is
 a stand-in for the Penn Treebank, in an empty home folder.
@@ -18,9 +18,7 @@ import sys
 import pytest
 
 import run_ptb
-
-PROJECT = pathlib.Path(__file__).resolve().parents[2]
-DOCUMENTS = {name: (PROJECT / name).read_text() for name in ("README.md", "BUILD.md")}
+from tests.support.documents import DOCUMENTS, PROJECT, README, prose
 
 INSTALLS = "installs packages; .ci/run runs the second command of README.md"
 NOT_RUN = {
@@ -29,6 +27,8 @@ NOT_RUN = {
     "source .venv/bin/activate": INSTALLS,
     ".venv/bin/pytest": "would run this test",
     ".venv/bin/ruff": "run by .ci/run",
+    ".venv/bin/mypy": "run by .ci/run",
+    ".venv/bin/pre-commit": "changes the clone; its hooks are the commands above it",
     "tensorboard --logdir=runs": "serves until it is stopped; see test_tensorboard.py",
     "pip install": INSTALLS,
     "jupyter lab": "serves until it is stopped; test_examples.py runs the notebook",
@@ -53,9 +53,8 @@ def commands(text):
     for block in blocks:
         for line in block.replace("\\\n", " ").splitlines():
             yield " ".join(re.sub(r"\s+#.*", "", line).split())
-    prose = re.sub(r"(?s)```.*?```", "", text)
     starts = r"(?:python3?|tensorboard|pip|source|saved_model_cli|\.venv/\S+)"
-    for line in re.findall(rf"`({starts} [^`]+)`", prose):
+    for line in re.findall(rf"`({starts} [^`]+)`", prose(text)):
         yield " ".join(line.split())
 
 
@@ -93,7 +92,7 @@ def shell(tmp_path_factory):
         path.write_text(path.read_text() + PRESET)
     write_stand_in(project / "data" / "ptb")
     for name in ("anna.txt", "tinyshakespeare.txt", "timemachine.txt"):
-        (project / name).write_text(3 * DOCUMENTS["README.md"])
+        (project / name).write_text(3 * README)
     (project / "my.txt").write_text("the company said\n")
     (project / "sentences.txt").write_text("the company said\nin new york\n")
     bin_folder = pathlib.Path(sys.executable).parent
@@ -121,7 +120,7 @@ def shell(tmp_path_factory):
 
 def write_stand_in(folder):
     """Mikolov's three files, with all words of the README, so the commands' too."""
-    plain = re.sub("[^a-z ]", " ", DOCUMENTS["README.md"]).split()
+    plain = re.sub("[^a-z ]", " ", README).split()
     words, generator = sorted({*plain, "<unk>", "N"}), random.Random(0)
     folder.mkdir(parents=True)
     for split, count in (("train", 150), ("valid", 70), ("test", 70)):

@@ -1,7 +1,6 @@
-"""README, BUILD.md and the results table say what the code does."""
+"""The documents and the results tables say what the code does and what was measured."""
 
 import json
-import pathlib
 import re
 
 import pytest
@@ -10,26 +9,75 @@ import run_ptb
 from ptb_lm.config import Config, option_groups
 from ptb_lm.errors import UserError
 from ptb_lm.reports import table
+from tests.support.documents import DOCUMENTS, PROJECT, README, marked, prose
 
-PROJECT = pathlib.Path(__file__).resolve().parents[2]
-README = (PROJECT / "README.md").read_text()
-BUILD = (PROJECT / "BUILD.md").read_text()
+BUILD = DOCUMENTS["BUILD.md"]
+RESULTS = PROJECT / "results"
+SCHEDULE_NOTE = "recorded with `--schedule=tutorial`"
 
 
-def test_results_table_is_the_one_that_the_runs_make():
-    begin, end = "<!-- results: begin -->\n", "<!-- results: end -->"
-    shown = README.partition(begin)[2].partition(end)[0]
-    assert shown == table.results_table(PROJECT / "results")
+def is_full(run):
+    """Whether a run has trained on the Penn Treebank's words as its preset asks."""
+    preset = run_ptb.parse([f"--model={run.config.run.model}"])
+    return (
+        run.results["corpus"] == "ptb"
+        and run.config.data.token_type == "word"
+        and run.results["finished"]
+        and run.config.training.max_max_epoch >= preset.training.max_max_epoch
+    )
+
+
+def test_results_tables_are_the_ones_that_the_runs_make():
+    """The Penn Treebank's words at the full schedule, and all else apart."""
+    runs = table.recorded_runs(RESULTS)
+    full = [run.name for run in runs if is_full(run)]
+    other = [run.name for run in runs if not is_full(run)]
+    assert full and other
+    assert marked(README, "results") == table.results_table(RESULTS, full)
+    assert marked(README, "other runs") == table.results_table(RESULTS, other)
+
+
+def test_runs_by_another_schedule_than_the_published_one_have_a_note():
+    schedules = {
+        run.config.training.schedule
+        for run in table.recorded_runs(RESULTS)
+        if is_full(run)
+    }
+    assert (SCHEDULE_NOTE in prose(README)) == (schedules != {"zaremba"})
+
+
+def recorded_benchmark():
+    return json.loads((PROJECT / "benchmarks" / "results.json").read_text())
 
 
 def test_speed_table_is_the_recorded_one(monkeypatch):
     monkeypatch.syspath_prepend(PROJECT / "benchmarks")
     import benchmark
 
-    recorded = json.loads((PROJECT / "benchmarks" / "results.json").read_text())
-    shown = README.partition("<!-- speed: begin -->\n")[2]
-    shown = shown.partition("<!-- speed: end -->")[0]
-    assert shown == benchmark.table(recorded["rows"]) + "\n"
+    shown = marked(DOCUMENTS["benchmarks/README.md"], "speed")
+    assert shown == benchmark.table(recorded_benchmark()["rows"]) + "\n"
+
+
+def speed_in_brief(recorded):
+    """The sentence of README on the recorded benchmark."""
+    medians = {
+        f"{row['workload']} {row['preset']}": row["ratios"]["pytorch"]["median"]
+        for row in recorded["rows"]
+    }
+    ratio = {name: f"{median:.2f}" for name, median in medians.items()}
+    machine = recorded["machine"]["machine"]
+    return (
+        f"On {machine['cores']} cores of {machine['processor']}, training runs at"
+        f" {ratio['train small']} (small), {ratio['train medium']} (medium) and"
+        f" {ratio['train large']} (large) times the speed of PyTorch, exact evaluation"
+        f" of medium at {ratio['evaluate medium']} times, and sampling from it at"
+        f" {ratio['sample medium']} times."
+    )
+
+
+def test_speed_in_brief_is_the_recorded_one():
+    shown = " ".join(marked(README, "speed").split())
+    assert shown == speed_in_brief(recorded_benchmark())
 
 
 def test_mnist_figures_are_the_recorded_ones():
@@ -37,9 +85,7 @@ def test_mnist_figures_are_the_recorded_ones():
     record = json.loads(path.read_text())
     scores = [f"{run['test_accuracy']:.2%}" for run in record["runs"]]
     seeds = [str(run["seed"]) for run in record["runs"]]
-    text = README.partition("<!-- mnist: begin -->\n")[2]
-    text = text.partition("<!-- mnist: end -->")[0]
-    assert text == (
+    assert marked(DOCUMENTS["examples/README.md"], "mnist") == (
         f"Test accuracy {record['mean_test_accuracy']:.2%}, the mean of"
         f" {', '.join(scores)} (seeds {', '.join(seeds)}).\n"
     )
@@ -56,20 +102,45 @@ def test_ci_calls_the_test_command_of_the_readme():
 
 def test_every_flag_in_the_documents_exists():
     names = {field.name for _, fields in option_groups() for field in fields}
-    names |= {"help", "helpfull", "flagfile", "logdir", "rounds", "presets"}
-    names |= {"torch_python", "seconds", "output"}  # of the benchmark
+    names |= {"help", "helpfull", "flagfile"}
+    names |= {"logdir"}  # of TensorBoard
+    names |= {"rounds", "presets", "torch_python"}  # of the benchmark
     names |= {"out"}  # of the example with MNIST
-    names |= {"bind_all"}  # of TensorBoard
-    for text in (README, BUILD):
-        commands = re.sub(r"(?m)^.*\b(saved_model_cli|pip|ruff|git)\b.*$", "", text)
-        for name in re.findall(r"--([a-z_]+)", commands):
-            assert name in names, f"--{name}"
+    others = r"(?m)^.*\b(saved_model_cli|pip|ruff|git|pre-commit)\b.*$"
+    for document, text in DOCUMENTS.items():
+        for name in re.findall(r"--([a-z_]+)", re.sub(others, "", text)):
+            assert name in names, f"{document}: --{name}"
 
 
-def test_every_module_is_in_build_md():
-    for path in (PROJECT / "ptb_lm").glob("*.py"):
-        if path.name != "__init__.py":
-            assert f"ptb_lm/{path.name} " in BUILD, path.name
+def test_every_room_is_on_the_map():
+    """Each module and folder of ptb_lm/ has a line on BUILD.md's map, and no other."""
+    rooms = {
+        path.name + "/" * path.is_dir()
+        for path in (PROJECT / "ptb_lm").iterdir()
+        if path.name not in ("__init__.py", "__pycache__")
+    }
+    shown = re.findall(r"(?m)^    ([a-z_]+(?:\.py|/)) ", marked(BUILD, "map"))
+    assert sorted(shown) == sorted(rooms)
+
+
+def anchors(text):
+    """The anchors of a document's headings, as GitHub makes them."""
+    found = re.findall(r"(?m)^#+ (.*)$", prose(text))
+    return {re.sub(r"[^a-z0-9 _-]", "", h.lower()).replace(" ", "-") for h in found}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_link_leads_somewhere(document):
+    for link in re.findall(r"\]\(([^)]+)\)", prose(DOCUMENTS[document])):
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        page = PROJECT / document
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        if anchor:
+            name = str(target.relative_to(PROJECT))
+            assert anchor in anchors(DOCUMENTS[name]), link
 
 
 @pytest.mark.parametrize(
