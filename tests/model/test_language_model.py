@@ -12,7 +12,7 @@ from ptb_lm.evaluation.evaluator import Evaluator
 from ptb_lm.model import LanguageModel
 from ptb_lm.model.cell import Cell, LayerOptions
 from ptb_lm.registry import CELLS
-from ptb_lm.system import memory
+from ptb_lm.training import memory
 from ptb_lm.training.step import TrainingProgram
 from tests.support.arithmetic import VOCAB, make_config, random_windows
 
