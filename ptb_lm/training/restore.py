@@ -17,7 +17,14 @@ from ptb_lm.runs.trained_run import TrainedRun
 from ptb_lm.system import files
 
 # Model options that --init_from leaves free.
-NOT_OF_SHAPE = ("keep_prob", "dropout", "init_scale", "forget_bias", "rnn_mode", "dtype")
+NOT_OF_SHAPE = (
+    "keep_prob",
+    "dropout",
+    "init_scale",
+    "forget_bias",
+    "rnn_mode",
+    "dtype",
+)
 
 
 def restore_checkpoint(
