@@ -43,17 +43,18 @@ def measure(data_path, cache):
     _, run_ptb = import_tensorflow()
     from ptb_lm.data.corpus import load_corpus
     from ptb_lm.data.windows import count_windows
-    from ptb_lm.training.input_pipeline import windows
+    from ptb_lm.training.input_pipeline import WindowStream
 
     config = run_ptb.parse([f"--data_path={data_path}", f"--cache_dir={cache}"])
-    list(windows(np.arange(1000, dtype=np.int32), 2, 3))  # TensorFlow is set up
+    # TensorFlow is set up.
+    list(WindowStream(np.arange(1000, dtype=np.int32), 2, 3).dataset)
     bare = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     cpu, wall = time.process_time(), time.perf_counter()
     corpus = load_corpus(config.data)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     train = corpus.splits["train"]
     count = min(count_windows(len(train), BATCH, STEPS), WINDOWS)
-    batches = windows(train, BATCH, STEPS).take(count)
+    batches = WindowStream(train, BATCH, STEPS).dataset.take(count)
     begin = time.process_time()
     for _ in batches:
         pass

@@ -63,13 +63,13 @@ def _train(config: Config) -> int:
         results = train_and_evaluate(config, corpus, path, progress)
     except Interrupted as interruption:
         if interruption.scores:
-            progress.line(_table({"weights of now": interruption.scores}))
+            progress.line(_table({"weights of now": interruption.scores.to_json()}))
         progress.line(
             f"Stopped by {interruption}; saved {interruption.checkpoint}\n"
             "The same command goes on from there."
         )
         return 128 + interruption.signal_number
-    progress.line(_summary(results, path))
+    progress.line(_summary(results.to_json(), path))
     return 0
 
 

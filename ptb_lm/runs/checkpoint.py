@@ -4,17 +4,22 @@ A checkpoint is one NumPy archive whose name carries its step and the first
 half of its SHA-256 digest: ``last-00000500-<digest>.npz``. It is written aside,
 synced and renamed; the one before stays until the new one is in place. Nothing
 in it is executed when it is read (`allow_pickle=False`).
+
+Its metadata has the number of the format, which rises when an older version could
+no longer read what is written. Format 1 is arrays by the names ``model/WEIGHT``,
+``optimizer/WEIGHT/SLOT`` and ``state/LAYER/PART``, and a `Position`.
 """
 
 import dataclasses
 import hashlib
+import io
 import json
 import os
 import pathlib
 import re
 import shutil
 import warnings
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +29,7 @@ from ptb_lm.system import files
 _NAME = re.compile(r"(last|best)-(\d{8,})-([0-9a-f]{32})\.npz")
 _PENDING = "pending.npz"
 _METADATA = "metadata"
+FORMAT = 1  # of what is written; absent from the metadata: 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +38,7 @@ class Checkpoint:
 
     Attributes:
       arrays: variables by name.
-      metadata: what JSON can hold: counters, history, best score.
+      metadata: what JSON can hold, as it was saved: counters, history.
       path: its file.
     """
 
@@ -49,7 +55,7 @@ class CheckpointFolder:
 
     def __init__(self, folder: pathlib.Path):
         self._folder = folder
-        self._damaged = set()
+        self._damaged: set[pathlib.Path] = set()
 
     def save(
         self,
@@ -77,8 +83,8 @@ class CheckpointFolder:
         Raises:
           UserError: it cannot be written; earlier checkpoints are untouched.
         """
-        text = json.dumps(metadata, allow_nan=False).encode()
-        content = arrays | {_METADATA: np.frombuffer(text, np.uint8)}
+        text = json.dumps(metadata | {"format": FORMAT}, allow_nan=False).encode()
+        content: dict[str, Any] = arrays | {_METADATA: np.frombuffer(text, np.uint8)}
         pending = self._folder / _PENDING
         try:
             self._folder.mkdir(exist_ok=True)
@@ -113,12 +119,15 @@ class CheckpointFolder:
           None where there is no checkpoint at all.
 
         Raises:
-          UserError: there are checkpoints, and all are damaged.
+          UserError: there are checkpoints, and all are damaged; or a newer version
+            of this project wrote the newest.
         """
         paths = self._paths(kind)
         for path in paths:
             try:
                 return _read(path)
+            except UserError:
+                raise
             except FileNotFoundError:  # a training process has written a newer one
                 return self.load(kind)
             except Exception as error:  # a bad file makes NumPy raise almost anything
@@ -165,29 +174,57 @@ def _read(path: pathlib.Path) -> Checkpoint:
     """Reads one checkpoint.
 
     Raises:
+      UserError: a newer version wrote it.
       ValueError: its digest is not that of its name, or it does not hold what
         `CheckpointFolder.save` writes.
       Exception: whatever else NumPy or zipfile raise for a bad file.
     """
     with path.open("rb") as file:
         digest = _digest(file)
-        if digest != _NAME.fullmatch(path.name)[3]:
+        if digest != path.stem.split("-")[2]:
             raise ValueError(f"its digest is {digest}, not that of its name")
         file.seek(0)
         with np.load(file, allow_pickle=False) as archive:
-            if any(member.compress_type for member in archive.zip.infolist()):
+            # First, for the rest may be different in a newer format.
+            metadata = _read_metadata(archive, path)
+            if _compressed(archive):
                 raise ValueError("it is compressed")  # might unpack to any size
-            arrays = {name: archive[name] for name in archive.files}
+            names = [name for name in archive.files if name != _METADATA]
+            arrays = {name: archive[name] for name in names}
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):
             raise ValueError(f"{name} is not an array")
-    metadata = json.loads(arrays.pop(_METADATA).tobytes())
-    if not isinstance(metadata, dict):
-        raise ValueError("its metadata is not a JSON object")
     return Checkpoint(arrays, metadata, path)
 
 
-def _digest(file: BinaryIO) -> str:
+def _read_metadata(archive: Any, path: pathlib.Path) -> dict[str, Any]:
+    """Metadata of an open archive of NumPy's, the number of its format checked."""
+    if _compressed(archive) & {_METADATA, f"{_METADATA}.npy"}:
+        raise ValueError("its metadata is compressed")
+    metadata = json.loads(archive[_METADATA].tobytes())
+    if not isinstance(metadata, dict):
+        raise ValueError("its metadata is not a JSON object")
+    _check_format(metadata.pop("format", 1), path)
+    return metadata
+
+
+def _compressed(archive: Any) -> set[str]:
+    """Names of the files in an archive that are compressed."""
+    return {file.filename for file in archive.zip.infolist() if file.compress_type}
+
+
+def _check_format(number: Any, path: pathlib.Path) -> None:
+    """Raises UserError where a newer version wrote it; ValueError: no number."""
+    if type(number) is not int or number < 1:
+        raise ValueError(f"its format is {number!r:.50}")
+    if number > FORMAT:
+        raise UserError(
+            f"{path}: a newer version of ptb_lm wrote it (format {number}; this"
+            f" version reads up to {FORMAT}); use that version"
+        )
+
+
+def _digest(file: io.BufferedReader) -> str:
     """First 32 hexadecimal digits of the SHA-256 of an open file."""
     return hashlib.file_digest(file, "sha256").hexdigest()[:32]
 

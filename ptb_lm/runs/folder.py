@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import io
 import json
 import os
 import pathlib
@@ -35,7 +36,7 @@ class RunFolder:
     def __init__(self, path: pathlib.Path):
         self.path = path
         self.checkpoints = CheckpointFolder(path / "checkpoints")
-        self._lock = None
+        self._lock: io.FileIO | None = None
 
     def open_for_training(self, config: Config, vocabulary: Vocabulary) -> None:
         """Creates the folder, or checks that it holds this very run.
@@ -47,19 +48,19 @@ class RunFolder:
             other options or another corpus, or it cannot be written.
         """
         files.make_folder(self.path)
-        self._take_lock()
+        lock = self._lock = _take_lock(self.path)
         if self.holds_run():
             self.check_same_run(config, vocabulary)
         else:
             vocabulary.save(self.path / "vocabulary.json")
             files.write_text(self.path / "flags.txt", config.to_text())
-        self._sign_lock(f"process {os.getpid()} on {platform.node()}\n")
+        _sign_lock(lock, f"process {os.getpid()} on {platform.node()}\n")
 
     def close(self) -> None:
         """Gives the lock back, where it was taken."""
         if self._lock is not None:
             with contextlib.suppress(UserError, OSError):
-                self._sign_lock("")
+                _sign_lock(self._lock, "")
             self._lock.close()
             self._lock = None
 
@@ -132,28 +133,28 @@ class RunFolder:
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{path}: not a run's results: {error}") from error
 
-    def _take_lock(self) -> None:
-        """Locks run.lock; what it holds is left as it is."""
-        path = self.path / "run.lock"
-        try:
-            lock = path.open("ab+", buffering=0)
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            lock.seek(0)
-            owner = lock.read(200).decode("utf-8", "replace").strip()
-            raise UserError(
-                f"{self.path}: {owner or 'another process'} is training there"
-            ) from error
-        except OSError as error:
-            raise UserError(f"{path}: cannot write: {error.strerror}") from error
-        self._lock = lock
 
-    def _sign_lock(self, owner: str) -> None:
-        """Says in run.lock whose it is, for those who find it locked."""
-        try:
-            self._lock.truncate(0)
-            self._lock.write(owner.encode())
-        except OSError as error:
-            raise UserError(
-                f"{self._lock.name}: cannot write: {error.strerror}"
-            ) from error
+def _take_lock(folder: pathlib.Path) -> io.FileIO:
+    """Locks a folder's run.lock; what that holds is left as it is."""
+    path = folder / "run.lock"
+    try:
+        lock = path.open("ab+", buffering=0)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        lock.seek(0)
+        owner = lock.read(200).decode("utf-8", "replace").strip()
+        raise UserError(
+            f"{folder}: {owner or 'another process'} is training there"
+        ) from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot write: {error.strerror}") from error
+    return lock
+
+
+def _sign_lock(lock: io.FileIO, owner: str) -> None:
+    """Says in run.lock whose it is, for those who find it locked."""
+    try:
+        lock.truncate(0)
+        lock.write(owner.encode())
+    except OSError as error:
+        raise UserError(f"{lock.name}: cannot write: {error.strerror}") from error

@@ -40,8 +40,8 @@ def _jsonable(value: Any) -> Any:
     return value
 
 
-def check_figure(name: str, value: Any, kinds: tuple[type, ...] = (int, float)) -> None:
-    """Raises TypeError unless a figure is finite and not negative."""
+def check_figure(name: str, value: Any, kinds: tuple[type, ...]) -> None:
+    """Raises TypeError unless a figure is of a kind, finite and not negative."""
     is_number = type(value) in kinds and 0 <= value < math.inf
     if not is_number or (type(value) is int and value >= 2**63):
         raise TypeError(f"{name} is {value!r:.50}")
@@ -54,7 +54,8 @@ class _Figures(_Record):
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
             value = getattr(self, field.name)
             if value is not None or field.default is dataclasses.MISSING:
-                check_figure(field.name, value)
+                kinds = (int,) if field.type is int else (int, float)
+                check_figure(field.name, value, kinds)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,14 +13,15 @@ class Interrupted(Exception):
     Attributes:
       signal_number: SIGINT or SIGTERM.
       checkpoint: where the state was saved, once it was.
-      scores: perplexities of the weights of that moment, where they were asked for.
+      scores: of the weights of that moment, a `SplitScores` of `runs.results`, where
+        they were asked for.
     """
 
     def __init__(self, signal_number: int):
         super().__init__(signal.Signals(signal_number).name)
         self.signal_number = signal_number
         self.checkpoint: pathlib.Path | None = None
-        self.scores: dict[str, float] | None = None
+        self.scores: Any = None
 
 
 class Interrupts:

@@ -1,98 +1,109 @@
-"""What a run shows in TensorBoard besides its scalars, and when."""
+"""What TensorBoard shows of a run: the observers of one process, as one."""
 
 import pathlib
-from typing import Any
+from collections.abc import Callable, Sequence
 
-import numpy as np
 import tensorflow as tf
 
 from ptb_lm.config import Config
 from ptb_lm.data.corpus import Corpus
-from ptb_lm.tensorboard import hparams
-from ptb_lm.tensorboard.events import Summaries
-from ptb_lm.tensorboard.profile import Profile
+from ptb_lm.model.language_model import LanguageModel
+from ptb_lm.runs.results import EpochScores
+from ptb_lm.tensorboard.curves import Curves
+from ptb_lm.tensorboard.events import FLOOR, RUN, TRAIN, VALID, Events
+from ptb_lm.tensorboard.histograms import Histograms
+from ptb_lm.tensorboard.hparams import HParams, columns
+from ptb_lm.tensorboard.observer import Interval, Observer
+from ptb_lm.tensorboard.profile import Profile, profiled_steps
 from ptb_lm.tensorboard.text_samples import TextSamples, prompts
-from ptb_lm.training.step import TrainingProgram
 
 
 def check_options(config: Config, corpus: Corpus) -> None:
     """Raises UserError where an option of TensorBoard's cannot be carried out."""
     prompts(config, corpus)
-    Profile(config.tensorboard.profile_steps, pathlib.Path())
+    if config.tensorboard.profile_steps:
+        profiled_steps(config.tensorboard.profile_steps)
 
 
-class Workbench(Summaries):
-    """Everything that one process writes for TensorBoard while it trains."""
+class Board(Observer):
+    """Passes all on to several observers, and owns the event files they write."""
 
-    def __init__(
-        self,
-        config: Config,
-        corpus: Corpus,
-        program: TrainingProgram,
-        batches: tf.data.Dataset,
-        folder: pathlib.Path,
-        step: int,
-        epochs: list[dict[str, Any]],
-    ):
-        """Opens the event files.
-
-        Args:
-          config: the run's.
-          corpus: what is trained on.
-          program: what is trained.
-          batches: what it reads next, at whatever step it is iterated.
-          folder: of the run.
-          step: as `Summaries` takes it.
-          epochs: likewise.
-        """
-        columns = hparams.columns(config, corpus.name)
-        super().__init__(folder, step, epochs, corpus.floor_perplexity, columns)
-        self._program = program
-        self._next_batch = batches.take(1)
-        self._every = config.tensorboard.histograms_every_steps
-        self._profile = Profile(config.tensorboard.profile_steps, folder)
-        self._profile.at(step)
-        self._samples = None
-        if config.tensorboard.sample_tokens:
-            self._samples = TextSamples(program.model, corpus, config)
-
-    def epoch(self, epoch: dict[str, Any]) -> None:
-        """Writes an epoch's perplexities, and what the model writes by now."""
-        super().epoch(epoch)
-        if self._samples:
-            self.text(epoch["epoch"], "epoch/samples", self._samples.markdown())
-
-    def close(self) -> None:
-        """Closes the files."""
-        self._profile.stop()
-        super().close()
+    def __init__(self, events: Events, observers: Sequence[Observer]):
+        """Takes the files, and the observers in the order in which they are called."""
+        self._events, self._observers = events, observers
 
     def steps_to_next(self, step: int) -> int | None:
-        """Steps until there is something to do between steps; None: never."""
-        bounds = self._profile.steps_to_next(step)
-        if self._every:
-            bounds.append(self._every - step % self._every)
-        return min(bounds, default=None)
+        """The least of what the observers say."""
+        asked = [observer.steps_to_next(step) for observer in self._observers]
+        return min((steps for steps in asked if steps is not None), default=None)
 
     def after_steps(self, step: int) -> None:
-        """Does what is due after so many steps."""
-        self._profile.at(step)
-        if self._every and step % self._every == 0:
-            self._write_histograms(step)
+        """Passes it on."""
+        for observer in self._observers:
+            observer.after_steps(step)
 
-    def _write_histograms(self, step: int) -> None:
-        """Writes the distributions of the weights and of the next gradients."""
-        values = {f"weights/{n}": v for n, v in self._program.weights.items()}
-        for inputs, targets in self._next_batch:
-            gradients = self._gradients(inputs, targets, tf.constant(np.int64(step)))
-            values |= {f"gradients/{name}": g for name, g in gradients.items()}
-        self.histograms(step, values)
+    def after_interval(self, interval: Interval) -> None:
+        """Passes it on."""
+        for observer in self._observers:
+            observer.after_interval(interval)
 
-    @tf.function(autograph=False, reduce_retracing=True)
-    def _gradients(self, inputs, targets, step):
-        """Gradients by variable; of the embedding, the rows of words read."""
-        _, _, gradients = self._program.gradients(inputs, targets, step)
-        return {
-            name: g.values if isinstance(g, tf.IndexedSlices) else g
-            for name, g in gradients.items()
-        }
+    def after_epoch(self, scores: EpochScores) -> None:
+        """Passes it on."""
+        for observer in self._observers:
+            observer.after_epoch(scores)
+
+    def after_training(self, epochs: int) -> None:
+        """Passes it on."""
+        for observer in self._observers:
+            observer.after_training(epochs)
+
+    def flush(self) -> None:
+        """Passes it on, then flushes the files."""
+        for observer in self._observers:
+            observer.flush()
+        self._events.flush()
+
+    def close(self) -> None:
+        """Passes it on, then closes the files."""
+        for observer in self._observers:
+            observer.close()
+        self._events.close()
+
+
+def open_board(
+    config: Config,
+    corpus: Corpus,
+    folder: pathlib.Path,
+    step: int,
+    epochs: Sequence[EpochScores],
+    model: LanguageModel,
+    gradients: Callable[[], dict[str, tf.Tensor]],
+) -> Board:
+    """Opens the event files, with an observer for each thing that is asked for.
+
+    Args:
+      config: the run's.
+      corpus: what is trained on.
+      folder: of the run.
+      step: as `Events` takes it.
+      epochs: likewise.
+      model: what is trained.
+      gradients: as `Histograms` takes it.
+    """
+    options, floor = config.tensorboard, corpus.floor_perplexity
+    parts = (RUN, TRAIN, VALID) if floor is None else (RUN, TRAIN, VALID, FLOOR)
+    events = Events(folder, step, epochs, parts)
+    observers = [
+        HParams(events, columns(config, corpus.name), folder.resolve().name),
+        Curves(events, floor),
+    ]
+    if options.sample_tokens:
+        observers.append(TextSamples(events, model, corpus, config))
+    if options.profile_steps:
+        profiled = profiled_steps(options.profile_steps)
+        observers.append(Profile(profiled, folder, step))
+    if options.histograms_every_steps:
+        weights = model.named_variables()
+        every = options.histograms_every_steps
+        observers.append(Histograms(events, every, weights, gradients))
+    return Board(events, observers)

@@ -9,20 +9,21 @@ small-ptb/train, small-ptb/valid.
 import contextlib
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 
 from ptb_lm.errors import UserError
+from ptb_lm.runs.results import EpochScores
 from ptb_lm.system import files
-from ptb_lm.tensorboard import hparams
 
-RUN = "."  # the folder of what is neither train's nor valid's
+# Parts of a run: folders in its folder.
+RUN, TRAIN, VALID, FLOOR = ".", "train", "valid", "floor"
 _PENDING = "pending"  # not a name that TensorBoard takes for events
 _FRAME_BYTES = 16  # of a TFRecord: length, its checksum, the content's checksum
 # Tags that begin with one of these are counted in epochs, all others in steps.
-_BY_EPOCH = ("epoch/", hparams.TAG_PREFIX)
+_BY_EPOCH = ("epoch/", "_hparams_/")
 
 
 @contextlib.contextmanager
@@ -35,102 +36,85 @@ def _user_errors(path: pathlib.Path) -> Iterator[None]:
         raise UserError(f"{path}: cannot read or write events: {reason}") from error
 
 
-class Summaries:
+class Events:
     """Writes the events of one run, going on after a given step.
 
     Points that an interrupted process wrote after its last checkpoint are
     dropped first, so that a resumed run has none twice.
+
+    Attributes:
+      tags: those of the events that were there, by part.
     """
 
     def __init__(
         self,
         folder: pathlib.Path,
         step: int,
-        epochs: list[dict[str, float]],
-        floor_perplexity: float | None = None,
-        columns: dict[str, hparams.Value] | None = None,
+        epochs: Sequence[EpochScores],
+        parts: Collection[str],
     ):
         """Opens the writers.
 
         Args:
-          folder: of the run; holds the folders train, valid and floor.
+          folder: of the run; holds a folder for each part.
           step: points of later steps are dropped.
-          epochs: the epochs that are done, each with its last "step"; points of
-            later epochs are dropped.
-          floor_perplexity: drawn as a curve of its own where it is known.
-          columns: what the HParams table shows of the run.
+          epochs: the epochs that are done; points of later epochs are dropped.
+          parts: what will be written: RUN, TRAIN, VALID, FLOOR.
         """
         self._folder = folder
-        self._floor_perplexity = floor_perplexity
+        self.tags: dict[str, set[str]] = {}
+        self._writers = {}
         # An epoch's last step can be in a checkpoint without its valid score.
-        valid_step = epochs[-1]["step"] if epochs else 0
-        last_steps = {RUN: step, "train": step, "valid": valid_step}
-        if floor_perplexity is not None:
-            last_steps["floor"] = valid_step
-        self._writers, tags = {}, {}
-        for name, last_step in last_steps.items():
-            with _user_errors(folder / name):
-                tags[name] = drop_events_after(folder / name, last_step, len(epochs))
-                self._writers[name] = tf.summary.create_file_writer(str(folder / name))
-        if hparams.START_TAG not in tags[RUN]:
-            name = folder.resolve().name
-            self._write(hparams.opening_records(columns or {}, name), epoch=0)
+        valid_step = epochs[-1].step if epochs else 0
+        for part in parts:
+            last_step = valid_step if part in (VALID, FLOOR) else step
+            with _user_errors(folder / part):
+                self.tags[part] = drop_events_after(
+                    folder / part, last_step, len(epochs)
+                )
+                self._writers[part] = tf.summary.create_file_writer(str(folder / part))
 
-    def scalars(self, name: str, step: int, values: dict[str, float]) -> None:
+    def scalars(self, part: str, step: int, values: dict[str, float]) -> None:
         """Writes one point of each tag.
 
         Args:
-          name: "train", "valid" or "floor".
-          step: place on the horizontal axis.
+          part: one of those that were opened.
+          step: place on the horizontal axis: a step or, where the tags begin with
+            ``epoch/``, an epoch.
           values: tag -> value.
         """
-        with self._at(name, step):
+        with self._at(part, step):
             for tag, value in values.items():
                 tf.summary.scalar(tag, np.asarray(value, np.float32))
 
-    def histograms(self, step: int, values: dict[str, np.ndarray]) -> None:
+    def histograms(self, part: str, step: int, values: dict[str, tf.Tensor]) -> None:
         """Writes the distribution of each tag's values."""
-        with self._at("train", step):
+        with self._at(part, step):
             for tag, value in values.items():
                 tf.summary.histogram(tag, value)
 
-    def text(self, epoch: int, tag: str, markdown: str) -> None:
-        """Writes a text; the tag begins with ``epoch/``."""
-        with self._at(RUN, epoch):
+    def text(self, part: str, step: int, tag: str, markdown: str) -> None:
+        """Writes a text."""
+        with self._at(part, step):
             tf.summary.text(tag, markdown)
 
-    def epoch(self, epoch: dict[str, float]) -> None:
-        """Writes an epoch's perplexities against epochs, and valid's by step."""
-        number, step = epoch["epoch"], epoch["step"]
-        tag = "epoch/perplexity"
-        self.scalars("train", number, {tag: epoch["train_perplexity"]})
-        self.scalars("valid", number, {tag: epoch["valid_perplexity"]})
-        self.scalars("valid", step, {"step/perplexity": epoch["valid_perplexity"]})
-        if self._floor_perplexity is not None:
-            self.scalars("floor", number, {tag: self._floor_perplexity})
-
-    def end_session(self, epoch: int) -> None:
-        """Tells the HParams table that the run is done, after so many epochs."""
-        self._write([hparams.closing_record()], epoch)
-
-    def _write(self, records: list[bytes], epoch: int) -> None:
+    def records(self, part: str, step: int, records: list[bytes]) -> None:
         """Writes summaries that are made already."""
-        with self._at(RUN, epoch):
+        with self._at(part, step):
             for record in records:
                 tf.summary.experimental.write_raw_pb(record)
 
     @contextlib.contextmanager
-    def _at(self, name: str, step: int) -> Iterator[None]:
-        """Has a folder's writer take what is written, at a step."""
-        folder, writer = self._folder / name, self._writers[name]
+    def _at(self, part: str, step: int) -> Iterator[None]:
+        """Has a part's writer take what is written, at a step."""
+        folder, writer = self._folder / part, self._writers[part]
         # TensorFlow keeps a tensor of every Python number that it is ever given, but
         # not of NumPy's.
-        step = np.asarray(step, np.int64)
-        with _user_errors(folder), writer.as_default(step=step):
+        with _user_errors(folder), writer.as_default(step=np.asarray(step, np.int64)):
             yield
 
     def flush(self) -> None:
-        """Puts every point on disk; called before each checkpoint."""
+        """Puts every point on disk."""
         with _user_errors(self._folder):
             for writer in self._writers.values():
                 writer.flush()
@@ -157,7 +141,7 @@ def drop_events_after(folder: pathlib.Path, step: int, epochs: int) -> set[str]:
       The tags that are left.
     """
     (folder / _PENDING).unlink(missing_ok=True)
-    tags = set()
+    tags: set[str] = set()
     for path in sorted(folder.glob("events.out.tfevents.*")):
         records = []
         with contextlib.suppress(tf.errors.DataLossError):

@@ -10,11 +10,11 @@ from tensorboard.plugins.hparams import api as hp
 from tensorboard.plugins.hparams import api_pb2, metadata, summary
 
 from ptb_lm.config import Config
+from ptb_lm.tensorboard.events import RUN, Events
+from ptb_lm.tensorboard.observer import Observer
 
 Value = bool | int | float | str
 
-START_TAG = metadata.SESSION_START_INFO_TAG
-TAG_PREFIX = "_hparams_/"
 METRICS = [
     hp.Metric("epoch/perplexity", group="valid", display_name="valid perplexity"),
     hp.Metric("epoch/perplexity", group="train", display_name="train perplexity"),
@@ -28,6 +28,27 @@ TYPES = {
     float: api_pb2.DATA_TYPE_FLOAT64,
     str: api_pb2.DATA_TYPE_STRING,
 }
+
+
+class HParams(Observer):
+    """A run's row in the table: begun by its first process, ended by its last."""
+
+    def __init__(self, events: Events, values: dict[str, Value], name: str):
+        """Begins the session, unless a process before this one did.
+
+        Args:
+          events: where to write.
+          values: from `columns`.
+          name: of the run.
+        """
+        self._events = events
+        if metadata.SESSION_START_INFO_TAG not in events.tags[RUN]:
+            events.records(RUN, 0, opening_records(values, name))
+
+    def after_training(self, epochs: int) -> None:
+        """Tells the table that the run is done."""
+        record = summary.session_end_pb(api_pb2.STATUS_SUCCESS).SerializeToString()
+        self._events.records(RUN, epochs, [record])
 
 
 def columns(config: Config, corpus_name: str) -> dict[str, Value]:
@@ -56,8 +77,3 @@ def opening_records(values: dict[str, Value], name: str) -> list[bytes]:
     table = summary.experiment_pb(infos, metrics)
     session = hp.hparams_pb(values, f"{name} {at}", started)
     return [table.SerializeToString(), session.SerializeToString()]
-
-
-def closing_record() -> bytes:
-    """Summary that ends a session."""
-    return summary.session_end_pb(api_pb2.STATUS_SUCCESS).SerializeToString()

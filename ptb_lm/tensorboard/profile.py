@@ -6,49 +6,59 @@ import re
 import tensorflow as tf
 
 from ptb_lm.errors import UserError
+from ptb_lm.tensorboard.observer import Observer
 
 
-class Profile:
+def profiled_steps(option: str) -> tuple[int, int]:
+    """Reads --profile_steps.
+
+    Args:
+      option: "FIRST,LAST", two steps counted from 1.
+
+    Returns:
+      Steps taken when the profile begins, and when it ends.
+
+    Raises:
+      UserError: that is not what `option` is.
+    """
+    parts = re.fullmatch("([0-9]{1,18}),([0-9]{1,18})", option)
+    first, last = map(int, parts.groups()) if parts else (0, 0)
+    if not 1 <= first <= last:
+        raise UserError(
+            f"--profile_steps={option}: must be FIRST,LAST, two steps counted from 1"
+        )
+    return first - 1, last
+
+
+class Profile(Observer):
     """Records what TensorFlow does from one step to another, once."""
 
-    def __init__(self, steps: str, folder: pathlib.Path):
-        """Reads --profile_steps.
+    def __init__(self, steps: tuple[int, int], folder: pathlib.Path, step: int):
+        """Begins to record where it is time to.
 
         Args:
-          steps: "FIRST,LAST", counted from 1; empty: none are profiled.
+          steps: from `profiled_steps`.
           folder: of the run.
-
-        Raises:
-          UserError: that is not what `steps` is.
+          step: training steps taken.
         """
-        self._folder, self._running = folder, False
-        self._bounds = ()
-        if steps:
-            parts = re.fullmatch("([0-9]{1,18}),([0-9]{1,18})", steps)
-            first, last = map(int, parts.groups()) if parts else (0, 0)
-            if not 1 <= first <= last:
-                raise UserError(
-                    f"--profile_steps={steps}: must be FIRST,LAST, two steps counted"
-                    " from 1"
-                )
-            self._bounds = first - 1, last
+        self._bounds, self._folder = steps, folder
+        self._running = False
+        self.after_steps(step)
 
-    def steps_to_next(self, step: int) -> list[int]:
-        """Steps until the beginning and the end, as far as they are to come."""
-        return [bound - step for bound in self._bounds if bound > step]
+    def steps_to_next(self, step: int) -> int | None:
+        """Steps until the beginning or the end, whichever is next."""
+        return min((b - step for b in self._bounds if b > step), default=None)
 
-    def at(self, step: int) -> None:
+    def after_steps(self, step: int) -> None:
         """Begins or ends the recording where it is time to."""
-        if not self._bounds:
-            return
         if step == self._bounds[0]:
             options = tf.profiler.experimental.ProfilerOptions(host_tracer_level=2)
             tf.profiler.experimental.start(str(self._folder), options)
             self._running = True
         elif step >= self._bounds[1]:
-            self.stop()
+            self.close()
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Writes what was recorded."""
         if self._running:
             tf.profiler.experimental.stop()

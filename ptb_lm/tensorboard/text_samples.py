@@ -10,9 +10,11 @@ from ptb_lm.config import Config
 from ptb_lm.data.corpus import Corpus
 from ptb_lm.data.token_rules import TokenRules
 from ptb_lm.errors import UserError
-from ptb_lm.inference import sampling
-from ptb_lm.inference.graph_tokenizer import GraphTokenizer
+from ptb_lm.export.saved_model import TextModel
 from ptb_lm.model.language_model import LanguageModel
+from ptb_lm.runs.results import EpochScores
+from ptb_lm.tensorboard.events import RUN, Events
+from ptb_lm.tensorboard.observer import Observer
 
 SENTENCES = 3  # of the valid text, whose beginnings are the prompts
 BEGINNING = {"word": 3, "char": 12}  # tokens
@@ -49,13 +51,16 @@ def _beginnings(corpus: Corpus, rules: TokenRules) -> list[str]:
     return [rules.join(piece) for piece in pieces[:SENTENCES]]
 
 
-class TextSamples:
+class TextSamples(Observer):
     """Continues the same prompts after every epoch."""
 
-    def __init__(self, model: LanguageModel, corpus: Corpus, config: Config):
+    def __init__(
+        self, events: Events, model: LanguageModel, corpus: Corpus, config: Config
+    ):
         """Reads the prompts.
 
         Args:
+          events: where to write.
           model: the model that is being trained.
           corpus: its vocabulary, and the valid text for prompts.
           config: the run's.
@@ -63,38 +68,28 @@ class TextSamples:
         Raises:
           UserError: as `prompts`.
         """
-        self._model, self._seed = model, config.training.seed
-        self._count = config.tensorboard.sample_tokens
-        self._prompts = prompts(config, corpus)
-        self._tokenizer = GraphTokenizer(
-            corpus.vocabulary, config.data.token_type, config.data.normalize
+        self._events = events
+        self._model = TextModel(
+            model, corpus.vocabulary, config.data.token_type, config.data.normalize
         )
-        ids = self._tokenizer.split(tf.constant(self._prompts), close_lines=False)
-        self._ids = self._tokenizer.ids(ids)
+        # TensorFlow keeps a tensor of every Python number that it is ever given.
+        self._arguments = {
+            "prompts": tf.constant(prompts(config, corpus)),
+            "num_tokens": tf.constant(config.tensorboard.sample_tokens),
+            "temperature": tf.constant(1.0),
+            "top_k": tf.constant(0),
+            "top_p": tf.constant(1.0),
+            "seed": tf.constant(config.training.seed, tf.int64),
+            "allow_unknown": tf.constant(True),
+        }
 
-    def markdown(self) -> str:
-        """The texts by the present weights, prompts and all."""
-        texts = self._tokenizer.join(
-            tf.concat([self._ids, tf.RaggedTensor.from_tensor(self._draw())], axis=1)
-        )
+    def after_epoch(self, scores: EpochScores) -> None:
+        """Writes the texts by the present weights, prompts and all."""
+        texts = self._model.generate(**self._arguments)["texts"]
         # As code: <unk> and $ are to be seen as they are.
         blocks = [
             "\n".join(f"    {line}" for line in text.decode().split("\n"))
             for text in texts.numpy().tolist()
         ]
-        return "\n\n---\n\n".join(blocks)
-
-    @tf.function(autograph=False)
-    def _draw(self):
-        """What follows each prompt, int32 [prompts, sample_tokens]."""
-        ids, model = self._tokenizer.start_line(self._ids), self._model
-        rows = len(self._prompts)
-        state = sampling.read(model, ids[:, :-1], model.initial_state(rows))
-        last_ids = tf.squeeze(ids[:, -1:].to_tensor(shape=[None, 1]), axis=1)
-        seed = tf.constant(self._seed, tf.int64)
-        numbers = sampling.uniforms(seed, 0, self._count, rows)
-        penalty = tf.zeros([model.vocab_size])
-        drawn, _ = sampling.generate(
-            model, last_ids, state, numbers, 1.0, 0, 1.0, penalty
-        )
-        return drawn
+        markdown = "\n\n---\n\n".join(blocks)
+        self._events.text(RUN, scores.epoch, "epoch/samples", markdown)

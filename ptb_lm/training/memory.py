@@ -1,11 +1,10 @@
 """The memory that training takes at least, known before the model is made."""
 
 from ptb_lm.config import Config, ModelConfig
-from ptb_lm.registry import CELLS
+from ptb_lm.registry import CELLS, OPTIMIZERS
 from ptb_lm.system.memory import check_fits
 
 FLOAT_BYTES = 4
-SLOTS = {"sgd": 0, "momentum": 1, "adam": 2}  # as many as weights, each
 
 
 def count_parameters(model: ModelConfig, vocab_size: int) -> int:
@@ -18,7 +17,8 @@ def count_parameters(model: ModelConfig, vocab_size: int) -> int:
 def training_bytes(config: Config, vocab_size: int, scored_tokens: int) -> int:
     """Bytes that training takes at least.
 
-    Weights, optimizer slots and gradients (SGD keeps the embedding's sparse), the
+    Weights, optimizer slots and gradients (where the optimizer takes slices, that of
+    an untied embedding has few rows, which are not counted), the
     gates and outputs of one step's layers, and the scores over the vocabulary of a
     step or, where that is larger, of a chunk of evaluation.
 
@@ -29,8 +29,9 @@ def training_bytes(config: Config, vocab_size: int, scored_tokens: int) -> int:
     """
     model, training = config.model, config.training
     weights = count_parameters(model, vocab_size)
-    copies = weights * (2 + SLOTS[training.optimizer])
-    if training.optimizer == "sgd" and not model.tied:
+    optimizer = OPTIMIZERS[training.optimizer]
+    copies = weights * (2 + len(optimizer.slots))
+    if optimizer.takes_slices and not model.tied:
         copies -= vocab_size * model.hidden_size
     tokens = training.batch_size * training.num_steps
     kept = CELLS[model.cell].kept_floats(model.hidden_size)

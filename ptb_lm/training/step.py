@@ -7,11 +7,19 @@ from (seed, step, place).
 
 from collections.abc import Iterator
 
+import numpy as np
 import tensorflow as tf
 
 from ptb_lm.config import Config
-from ptb_lm.model.language_model import build_model
-from ptb_lm.training import optimizers
+from ptb_lm.model.language_model import State, build_model
+from ptb_lm.registry import OPTIMIZERS
+from ptb_lm.training.gradients import (
+    Gradient,
+    clip_factor,
+    deduplicate,
+    global_norm,
+    values_of,
+)
 
 
 class TrainingProgram:
@@ -19,27 +27,33 @@ class TrainingProgram:
 
     def __init__(self, config: Config, vocab_size: int):
         self.model = build_model(config, vocab_size)
-        self._config = config.training
+        self._config = training = config.training
         self.weights = self.model.named_variables()
-        self._optimizer = optimizers.Optimizer(config.training.optimizer, self.weights)
-        steps = {"sum": 1, "mean": config.training.num_steps}
-        self._loss_divisor = (
-            config.training.batch_size * steps[config.training.loss_scale]
-        )
-        zeros = self.model.initial_state(config.training.batch_size)
+        self._optimizer = OPTIMIZERS[training.optimizer](self.weights)
+        steps = {"sum": 1, "mean": training.num_steps}[training.loss_scale]
+        self._loss_divisor = training.batch_size * steps
+        zeros = self.model.initial_state(training.batch_size)
         self._state = tf.nest.map_structure(
             lambda tensor: tf.Variable(tensor, trainable=False), zeros
+        )
+        window = tf.TensorSpec([training.batch_size, training.num_steps], tf.int32)
+        # With a signature, it is traced once, whatever the number of steps.
+        self._compiled_loop = tf.function(
+            self._loop,
+            input_signature=[
+                tf.data.IteratorSpec((window, window)),
+                tf.TensorSpec([], tf.int64),
+                tf.TensorSpec([None], tf.float32),
+            ],
         )
 
     def variables(self) -> dict[str, tf.Variable]:
         """Every variable that training changes, by checkpoint name."""
         named = {f"model/{name}": v for name, v in self.weights.items()}
-        named |= {f"optimizer/{n}": v for n, v in self._optimizer.slots.items()}
-        for index, parts in enumerate(self._state):
-            # Only an LSTM has the second.
-            named |= {
-                f"state/{index}/{n}": v for n, v in zip("hc", parts, strict=False)
-            }
+        named |= {f"optimizer/{n}": v for n, v in self._optimizer.variables.items()}
+        for index, parts in enumerate(self.model.state_parts):
+            names = [f"state/{index}/{name}" for name, _ in parts]
+            named |= dict(zip(names, self._state[index], strict=True))
         return named
 
     def reset_state(self) -> None:
@@ -47,28 +61,40 @@ class TrainingProgram:
         for variable in tf.nest.flatten(self._state):
             variable.assign(tf.zeros_like(variable))
 
-    @tf.function(reduce_retracing=True)
     def train_steps(
-        self, batches: Iterator, count: tf.Tensor, step: tf.Tensor, rate: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Takes several training steps in one graph call.
+        self, batches: Iterator, step: int, rates: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Takes several training steps in one call of the compiled loop.
 
         Args:
-          batches: iterator of (inputs, targets), int32 [batch, time].
-          count: number of steps, int32 scalar.
-          step: number of the first of them, int64 scalar.
-          rate: learning rate, float32 scalar.
+          batches: iterator of a `tf.data.Dataset` of (inputs, targets), int32
+            [batch, time].
+          step: number of the first of the steps, from 0.
+          rates: learning rate of each step, [count].
 
         Returns:
           For every step, float32 [count]: the sum of nats over its tokens, and
           the gradients' global norm before clipping.
         """
+        nats, norms = self._compiled_loop(
+            batches,
+            # As NumPy's numbers: TensorFlow keeps a tensor of every one of Python's.
+            tf.constant(np.int64(step)),
+            tf.constant(rates.astype(np.float32)),
+        )
+        return nats.numpy(), norms.numpy()
+
+    def _loop(
+        self, batches: Iterator, step: tf.Tensor, rates: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """The graph of `train_steps`."""
+        count = tf.shape(rates)[0]
         nats = tf.TensorArray(tf.float32, size=count)
         norms = tf.TensorArray(tf.float32, size=count)
         for index in tf.range(count):
             inputs, targets = next(batches)
             step_nats, norm = self._train_step(
-                inputs, targets, step + tf.cast(index, tf.int64), rate
+                inputs, targets, step + tf.cast(index, tf.int64), rates[index]
             )
             nats = nats.write(index, step_nats)
             norms = norms.write(index, norm)
@@ -76,17 +102,21 @@ class TrainingProgram:
 
     # Only the loop above needs AutoGraph, which takes seconds over what it converts.
     @tf.autograph.experimental.do_not_convert
-    def _train_step(self, inputs, targets, step, rate):
+    def _train_step(
+        self, inputs: tf.Tensor, targets: tf.Tensor, step: tf.Tensor, rate: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """One step on one window: (sum of nats, gradient norm)."""
         nats, state, gradients = self.gradients(inputs, targets, step)
         if self._config.windows == "sequential":  # else the state stays zero
             tf.nest.map_structure(lambda v, part: v.assign(part), self._state, state)
-        norm = optimizers.global_norm(list(gradients.values()))
-        factor = optimizers.clip_factor(norm, self._config.max_grad_norm)
+        norm = global_norm(list(gradients.values()))
+        factor = clip_factor(norm, self._config.max_grad_norm)
         self._optimizer.apply(gradients, self.weights, rate, factor, step)
         return nats, norm
 
-    def gradients(self, inputs, targets, step):
+    def gradients(
+        self, inputs: tf.Tensor, targets: tf.Tensor, step: tf.Tensor
+    ) -> tuple[tf.Tensor, State, dict[str, Gradient]]:
         """Loss of one window and its gradients, from the carried state.
 
         The loss is nats averaged over the batch, and summed over time (as in the
@@ -113,7 +143,7 @@ class TrainingProgram:
             loss = nats / self._loss_divisor
         gradients = tape.gradient(loss, self.weights | {"embedded": embedded})
         rows = tf.reshape(gradients.pop("embedded"), [-1, model.hidden_size])
-        slices = optimizers.deduplicate(tf.reshape(ids, [-1]), rows, model.vocab_size)
+        slices = deduplicate(tf.reshape(ids, [-1]), rows, model.vocab_size)
         if model.tied:
             gradients["embedding"] = tf.tensor_scatter_nd_add(
                 gradients["embedding"], slices.indices[:, None], slices.values
@@ -121,3 +151,11 @@ class TrainingProgram:
         else:
             gradients["embedding"] = slices
         return nats, state, gradients
+
+    @tf.function(autograph=False, reduce_retracing=True)
+    def gradient_values(
+        self, inputs: tf.Tensor, targets: tf.Tensor, step: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        """Gradients as `gradients`; of the embedding, the rows of words read."""
+        _, _, gradients = self.gradients(inputs, targets, step)
+        return {name: values_of(gradient) for name, gradient in gradients.items()}

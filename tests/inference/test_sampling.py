@@ -13,7 +13,7 @@ from ptb_lm.data.vocabulary import Vocabulary
 from ptb_lm.export.saved_model import TextModel
 from ptb_lm.inference import sampling
 from ptb_lm.model.language_model import LanguageModel
-from ptb_lm.training.input_pipeline import windows
+from ptb_lm.training.input_pipeline import WindowStream
 from ptb_lm.training.step import TrainingProgram
 
 WORDS = [f"w{index}" for index in range(28)]
@@ -272,17 +272,13 @@ def trained():
     )
     corpus = load_corpus(config.data)
     program = TrainingProgram(config, len(corpus.vocabulary))
+    stream = WindowStream(corpus.splits["train"], 50, 20)
     step = 0
     for _ in range(4):
         program.reset_state()
-        batches = iter(windows(corpus.splits["train"], 50, 20))
+        batches = stream.start_at(0, 0)
         count = len(corpus.splits["train"]) // 50 // 20 - 1
-        nats, _ = program.train_steps(
-            batches,
-            tf.constant(count, tf.int32),
-            tf.constant(step, tf.int64),
-            tf.constant(0.01),
-        )
+        nats, _ = program.train_steps(batches, step, np.full(count, 0.01))
         step += count
     assert np.isfinite(nats).all()
     return TextModel(program.model, corpus.vocabulary), corpus.vocabulary

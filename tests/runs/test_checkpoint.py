@@ -17,7 +17,7 @@ import pytest
 import tensorflow as tf
 
 from ptb_lm.errors import UserError
-from ptb_lm.runs.checkpoint import CheckpointFolder, assign
+from ptb_lm.runs.checkpoint import FORMAT, CheckpointFolder, assign
 from ptb_lm.system import files
 from tests.support.checkpoints import (
     put,
@@ -240,6 +240,45 @@ def test_right_digest_but_bad_content(folder, tmp_path, content):
         assert_is_state(folder.load("last"), 30)
     assert len(caught) == 1 and "\n" not in str(caught[0].message)
     assert not SPRUNG
+
+
+def with_format(number, **arrays):
+    return archive(metadata=metadata(json.dumps({"step": 40} | number)), **arrays)
+
+
+def test_a_checkpoint_has_the_number_of_its_format(folder, tmp_path):
+    (path,) = tmp_path.glob("last-00000030-*")
+    with np.load(path) as archive:
+        written = json.loads(archive["metadata"].tobytes())
+    assert written["format"] == FORMAT == 1
+    assert "format" not in folder.load("last").metadata
+
+
+def test_a_checkpoint_without_a_number_is_of_format_1(folder, tmp_path):
+    put(tmp_path, "last", 40, with_format({}, w=np.ones(3)))
+    assert folder.load("last").metadata == {"step": 40}
+
+
+@pytest.mark.parametrize("arrays", [{"w": np.ones(3)}, {"w": np.array([Trap()])}])
+def test_a_newer_format_is_named_and_nothing_older_is_used(folder, tmp_path, arrays):
+    """Whatever else is in it."""
+    path = put(tmp_path, "last", 40, with_format({"format": 2}, **arrays))
+    with pytest.raises(UserError, match="a newer version of ptb_lm wrote it") as caught:
+        folder.load("last")
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+    assert_is_state(folder.load("best"), 10)
+    assert not SPRUNG
+
+
+@pytest.mark.parametrize("number", ["2", 0, -1, 1.5, True, None, [1], 10**30])
+def test_a_format_that_is_no_number(folder, tmp_path, number):
+    path = put(tmp_path, "last", 40, with_format({"format": number}, w=np.ones(3)))
+    if number == 10**30:
+        with pytest.raises(UserError, match="newer version"):
+            folder.load("last")
+        return
+    with pytest.warns(UserWarning, match=re.escape(str(path))):
+        assert_is_state(folder.load("last"), 30)
 
 
 def test_a_failed_write_leaves_what_was_there(folder, tmp_path, monkeypatch):

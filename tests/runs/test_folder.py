@@ -16,6 +16,7 @@ from ptb_lm.errors import UserError
 from ptb_lm.runs.folder import RunFolder
 from ptb_lm.runs.provenance import provenance
 from tests.support.files import snapshot
+from tests.support.results import RESULTS
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = Vocabulary(["the", "<eos>", "café"])
@@ -135,7 +136,8 @@ def test_damaged_small_files(run, name, content):
     (run / name).write_bytes(content)
     try:
         if name == "results.json":
-            assert isinstance(RunFolder(run).read_results(), dict)
+            RunFolder(run).read_results()
+            raise AssertionError("taken for results")
         else:
             open_run(run)
             raise AssertionError("taken for whole")
@@ -181,8 +183,9 @@ def test_weights_are_the_models_alone(run):
 
 def test_results_are_json(run):
     folder = RunFolder(run)
-    folder.write_results({"finished": True, "floor_perplexity": None})
-    assert json.loads((run / "results.json").read_text()) == folder.read_results()
+    folder.write_results(RESULTS)
+    assert json.loads((run / "results.json").read_text()) == RESULTS.to_json()
+    assert folder.read_results() == RESULTS
 
 
 def test_provenance():

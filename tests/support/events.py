@@ -4,6 +4,8 @@ import pathlib
 
 import tensorflow as tf
 
+from ptb_lm.runs.results import EpochScores
+
 
 def event_files(folder):
     """What TensorBoard takes for event files: any name with "tfevents" in it."""
@@ -24,3 +26,25 @@ def read_points(folder):
                 content = tf.make_ndarray(value.tensor).ravel().tolist()
                 points.setdefault(key, []).append((event.step, *content))
     return {key: sorted(values) for key, values in points.items()}
+
+
+def scores_of(number, step=None):
+    """What might be measured of an epoch."""
+    return EpochScores(
+        epoch=number,
+        step=4 * number if step is None else step,
+        learning_rate=1.0,
+        train_perplexity=10.0 / number,
+        valid_perplexity=20.0 / number,
+        tokens_per_second=100.0,
+    )
+
+
+class RecordedEvents:
+    """In the place of `Events`: keeps what is written as (kind, arguments)."""
+
+    def __init__(self):
+        self.written = []
+
+    def __getattr__(self, kind):
+        return lambda *arguments: self.written.append((kind, *arguments))

@@ -10,7 +10,7 @@ from ptb_lm.data.vocabulary import Vocabulary
 from ptb_lm.evaluation.evaluator import Evaluator
 from ptb_lm.evaluation.metrics import Score
 from ptb_lm.system.progress import Progress
-from ptb_lm.training import trainer
+from ptb_lm.training import finish, trainer
 from ptb_lm.training.step import TrainingProgram
 
 WINDOWS = 12  # steps an epoch
@@ -42,10 +42,10 @@ def made_up(monkeypatch):
     """Steps cost 1 nat a token and add 1 to a weight; valid as listed, then 1."""
     figures = {"valid": [], "step": lambda step: (6.0, 1.0)}
 
-    def train_steps(self, batches, count, step, rate):
-        taken = [figures["step"](int(step) + index) for index in range(int(count))]
-        self.weights["softmax_bias"].assign_add(tf.fill([8], float(count)))
-        return (tf.constant([row[column] for row in taken]) for column in (0, 1))
+    def train_steps(self, batches, step, rates):
+        taken = [figures["step"](step + index) for index in range(len(rates))]
+        self.weights["softmax_bias"].assign_add(tf.fill([8], float(len(rates))))
+        return (np.array([row[column] for row in taken]) for column in (0, 1))
 
     def tutorial(self, ids, batch_size, num_steps, between_chunks):
         between_chunks()
@@ -58,7 +58,7 @@ def made_up(monkeypatch):
     monkeypatch.setattr(TrainingProgram, "train_steps", train_steps)
     monkeypatch.setattr(Evaluator, "tutorial", tutorial)
     monkeypatch.setattr(Evaluator, "exact", exact)
-    monkeypatch.setattr(trainer, "export_run", lambda *_: None)
+    monkeypatch.setattr(finish, "export_run", lambda *_: None)
     return figures
 
 

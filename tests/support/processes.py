@@ -79,8 +79,8 @@ def _log_steps(path):
 
         return write
 
-    _wrap("ptb_lm.training.trainer:Training._restore", after=log("start"))
-    _wrap("ptb_lm.training.trainer:Training._call", after=log("done"))
+    _wrap("ptb_lm.training.trainer:Trainer._restore", after=log("start"))
+    _wrap("ptb_lm.training.trainer:Trainer._call", after=log("done"))
 
 
 def _process(command, output, hooks, with_export):
@@ -89,10 +89,10 @@ def _process(command, output, hooks, with_export):
     os.dup2(handle, 1)
     os.dup2(handle, 2)
     import run_ptb
-    from ptb_lm.training import trainer
+    from ptb_lm.training import finish
 
     if not with_export:  # takes longer than all else together
-        trainer.export_run = lambda *_: None
+        finish.export_run = lambda *_: None
     _log_steps(pathlib.Path(f"{output}.steps"))
     for side, place, number, action in hooks:
         _wrap(place, **{side: _at_call(number, action)})

@@ -6,34 +6,33 @@ import numpy as np
 import pytest
 
 from ptb_lm.errors import UserError
-from ptb_lm.tensorboard.events import Summaries, drop_events_after
-from tests.support.events import (
-    event_files,
-    read_points,
+from ptb_lm.tensorboard.curves import Curves
+from ptb_lm.tensorboard.events import (
+    FLOOR,
+    RUN,
+    TRAIN,
+    VALID,
+    Events,
+    drop_events_after,
 )
-
-
-def epoch(number, step):
-    return {
-        "epoch": number,
-        "step": step,
-        "train_perplexity": 10.0 / number,
-        "valid_perplexity": 20.0 / number,
-    }
+from ptb_lm.tensorboard.hparams import HParams
+from tests.support.events import event_files, read_points, scores_of
 
 
 def write(folder, steps, epochs, done=(), at_step=0, floor=None):
     """Writes as a process that resumes at a step, with some epochs done."""
-    summaries = Summaries(folder, at_step, list(done), floor)
+    parts = (RUN, TRAIN, VALID) + (() if floor is None else (FLOOR,))
+    events = Events(folder, at_step, done, parts)
+    HParams(events, {}, "run")
     for step in steps:
-        summaries.scalars("train", step, {"step/perplexity": float(step)})
-    for one in epochs:
-        summaries.epoch(one)
-    summaries.close()
+        events.scalars(TRAIN, step, {"step/perplexity": float(step)})
+    for scores in epochs:
+        Curves(events, floor).after_epoch(scores)
+    events.close()
 
 
 def test_curves_and_tags(tmp_path):
-    write(tmp_path / "run", [3, 6], [epoch(1, 6)], floor=1.5)
+    write(tmp_path / "run", [3, 6], [scores_of(1, 6)], floor=1.5)
     assert read_points(tmp_path / "run") == {
         (".", "_hparams_/experiment"): [(0,)],
         (".", "_hparams_/session_start_info"): [(0,)],
@@ -47,7 +46,7 @@ def test_curves_and_tags(tmp_path):
 
 def test_points_after_the_checkpoint_are_dropped(tmp_path):
     """A process wrote up to step 12 of epoch 3; its last checkpoint is of step 7."""
-    epochs = [epoch(1, 4), epoch(2, 8)]
+    epochs = [scores_of(1, 4), scores_of(2, 8)]
     write(tmp_path, range(2, 13, 2), epochs, floor=1.5)
     write(tmp_path, [8, 10, 12], epochs[1:], epochs[:1], at_step=7, floor=1.5)
     points = read_points(tmp_path)
@@ -60,13 +59,15 @@ def test_points_after_the_checkpoint_are_dropped(tmp_path):
 def test_texts_histograms_and_sessions_once(tmp_path):
     """Written by a process that is killed in epoch 2, and by one that goes on."""
     run = tmp_path / "run"
-    for done in ([], [epoch(1, 4)]):
-        summaries = Summaries(run, 6 if done else 0, done)
+    for done in ([], [scores_of(1, 4)]):
+        events = Events(run, 6 if done else 0, done, (RUN, TRAIN))
+        session = HParams(events, {}, "run")
         for number in (2,) if done else (1, 2):
-            summaries.histograms(4 * number, {"weights/embedding": np.ones(5)})
-            summaries.text(number, "epoch/samples", f"epoch {number}")
-        summaries.end_session(2)
-        summaries.close()
+            values = {"weights/embedding": np.ones(5)}
+            events.histograms(TRAIN, 4 * number, values)
+            events.text(RUN, number, "epoch/samples", f"epoch {number}")
+        session.after_training(2)
+        events.close()
     points = read_points(run)
     assert [point[0] for point in points["train", "weights/embedding"]] == [4, 8]
     texts = [(1, b"epoch 1"), (2, b"epoch 2")]
@@ -78,8 +79,8 @@ def test_texts_histograms_and_sessions_once(tmp_path):
 
 def test_an_epoch_that_is_evaluated_again(tmp_path):
     """Its last step is in the checkpoint, its valid score is not."""
-    write(tmp_path, [4], [epoch(1, 4)])
-    write(tmp_path, [], [epoch(1, 4)], at_step=4)
+    write(tmp_path, [4], [scores_of(1, 4)])
+    write(tmp_path, [], [scores_of(1, 4)], at_step=4)
     points = read_points(tmp_path)
     assert points["valid", "step/perplexity"] == [(4, 20.0)]
     assert points["train", "step/perplexity"] == [(4, 4.0)]
@@ -107,7 +108,7 @@ def test_a_record_cut_short_is_dropped(tmp_path):
 
 
 def test_whole_files_are_not_touched(tmp_path):
-    write(tmp_path, [1, 2], [epoch(1, 2)])
+    write(tmp_path, [1, 2], [scores_of(1, 2)])
     before = {p: (p.read_bytes(), p.stat().st_ino) for p in event_files(tmp_path)}
     drop_events_after(tmp_path / "train", step=2, epochs=1)
     drop_events_after(tmp_path / "valid", step=2, epochs=1)

@@ -15,7 +15,7 @@ import run_ptb
 from ptb_lm.data.vocabulary import Vocabulary
 from ptb_lm.runs.folder import RunFolder
 from ptb_lm.tensorboard import hparams, projector
-from ptb_lm.training import trainer
+from ptb_lm.training import finish
 from tests.support.files import write_random_corpus
 from tests.support.processes import arguments
 
@@ -31,7 +31,7 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tensorboard")
     corpus = write_random_corpus(folder / "corpus")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "export_run", lambda *_: None)  # takes long
+        patch.setattr(finish, "export_run", lambda *_: None)  # takes long
         for name, more in MORE.items():
             path = folder / "runs" / name
             command = arguments(corpus, path, "--sample_tokens=4", *more)

@@ -8,7 +8,9 @@ from ptb_lm.data.token_rules import TokenRules
 from ptb_lm.data.vocabulary import Vocabulary
 from ptb_lm.errors import UserError
 from ptb_lm.model.language_model import build_model
+from ptb_lm.tensorboard.events import RUN
 from ptb_lm.tensorboard.text_samples import TextSamples, prompts
+from tests.support.events import RecordedEvents, scores_of
 
 TEXT = "The Time Machine, by H. G. Wells\n\nThe Time\n I \nThe end of it\n"
 
@@ -41,8 +43,12 @@ def test_the_valid_texts_sentences_begin(token_type, normalize, expected):
 def test_prompts_are_normalized_as_the_corpus_is(token_type, normalize):
     options = {"sample_prompts": "The Time|TIME; the\u00e9 Machine", "sample_tokens": 2}
     config, corpus = config_and_corpus(token_type, normalize, **options)
-    samples = TextSamples(build_model(config, len(corpus.vocabulary)), corpus, config)
-    first, second = samples.markdown().split("\n\n---\n\n")
+    model = build_model(config, len(corpus.vocabulary))
+    events = RecordedEvents()
+    TextSamples(events, model, corpus, config).after_epoch(scores_of(3))
+    ((*place, markdown),) = events.written
+    assert place == ["text", RUN, 3, "epoch/samples"]
+    first, second = markdown.split("\n\n---\n\n")
     assert first.startswith("    the time")
     assert second.startswith("    time the machine")
 

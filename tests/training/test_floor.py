@@ -8,10 +8,9 @@ import tensorflow as tf
 from ptb_lm.config import Config
 from ptb_lm.data.corpus import load_corpus
 from ptb_lm.data.english import ENGLISH, builtin_corpus
-from ptb_lm.data.windows import count_windows
 from ptb_lm.export.saved_model import TextModel
-from ptb_lm.training.input_pipeline import windows
-from ptb_lm.training.optimizers import learning_rate
+from ptb_lm.registry import SCHEDULES
+from ptb_lm.training.input_pipeline import WindowStream
 from ptb_lm.training.step import TrainingProgram
 
 
@@ -30,16 +29,14 @@ def trained_model(corpus, epochs=6):
         }
     )
     batch = config.training.batch_size, config.training.num_steps
-    count = count_windows(len(corpus.splits["train"]), *batch)
+    stream = WindowStream(corpus.splits["train"], *batch)
+    schedule = SCHEDULES[config.training.schedule](config.training, stream.count)
     program = TrainingProgram(config, len(corpus.vocabulary))
     for epoch in range(epochs):
         program.reset_state()
-        program.train_steps(
-            iter(windows(corpus.splits["train"], *batch)),
-            tf.constant(count),
-            tf.constant(epoch * count, tf.int64),
-            tf.constant(learning_rate(config.training, epoch), tf.float32),
-        )
+        first = epoch * stream.count
+        rates = schedule.rates(first, stream.count, [])
+        program.train_steps(stream.start_at(epoch, 0), first, rates)
     return TextModel(program.model, corpus.vocabulary)
 
 

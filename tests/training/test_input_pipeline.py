@@ -1,5 +1,6 @@
 """The `tf.data` stream gives the windows of a text, as they are asked for."""
 
+import gc
 import itertools
 import platform
 import subprocess
@@ -11,7 +12,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ptb_lm.training.input_pipeline import windows
+from ptb_lm.training.input_pipeline import WindowStream
 from tests.support.windows import all_windows, as_lists, random_windows, streams
 
 # Building a tf.data.Dataset takes tens of milliseconds.
@@ -20,40 +21,68 @@ with_tensorflow = settings(max_examples=25, deadline=None)
 
 def test_random_windows_as_a_dataset():
     ids = np.arange(500, dtype=np.int32)
-    batches = windows(ids, 3, 7, lambda: (5, 2), seed=1).as_numpy_iterator()
+    batches = WindowStream(ids, 3, 7, seed=1).start_at(5, 2)
     assert as_lists(batches) == as_lists(random_windows(ids, 3, 7, (1, 5), start=2))
 
 
 @with_tensorflow
 @given(streams(), st.integers(0, 3))
 def test_dataset_equals_the_windows(stream, start):
-    dataset = windows(*stream, lambda: (0, start))
-    batches = list(dataset.as_numpy_iterator())
-    assert as_lists(batches) == as_lists(all_windows(*stream, start))
-    # A second epoch of the same dataset begins at the same place.
-    assert as_lists(dataset.as_numpy_iterator()) == as_lists(batches)
+    windows = WindowStream(*stream)
+    batches = list(windows.start_at(0, start))
+    expected = all_windows(*stream, start)
+    assert as_lists(batches) == as_lists(expected)
+    assert max(windows.count - start, 0) == len(expected)
+    # A second iteration of the same dataset begins at the same place.
+    assert as_lists(windows.dataset) == as_lists(batches)
 
 
-def test_a_dataset_begins_where_it_is_told_each_time():
-    stream, starts = (np.arange(50, dtype=np.int32), 2, 3), [3, 0, 5]
-    dataset = windows(*stream, lambda: (0, starts[0]))
-    while starts:
-        expected = as_lists(all_windows(*stream, starts[0]))
-        assert as_lists(dataset.as_numpy_iterator()) == expected
-        starts.pop(0)
+def test_a_stream_begins_where_it_is_told_each_time():
+    stream = np.arange(50, dtype=np.int32), 2, 3
+    windows = WindowStream(*stream)
+    for start in (3, 0, 5):
+        expected = as_lists(all_windows(*stream, start))
+        assert as_lists(windows.start_at(0, start)) == expected
+
+
+@pytest.mark.parametrize("seed", [None, 7])
+def test_a_window_alone_is_that_of_the_stream(seed):
+    windows = WindowStream(np.arange(500, dtype=np.int32), 3, 7, seed)
+    for epoch in (0, 2, 1):
+        streamed = as_lists(windows.start_at(epoch, 0))
+        alone = [windows.read(epoch, window) for window in range(windows.count)]
+        assert as_lists(alone) == streamed
+
+
+def test_an_abandoned_iterator_does_not_move_the_next():
+    """As where a run is interrupted in mid-epoch, with windows read ahead."""
+    windows = WindowStream(np.arange(500, dtype=np.int32), 3, 7)
+    whole = as_lists(windows.start_at(0, 0))
+    next(windows.start_at(0, 5))
+    assert as_lists(windows.start_at(0, 0)) == whole
+
+
+def test_epochs_leave_no_python_objects_behind():
+    windows = WindowStream(np.arange(100, dtype=np.int32), 2, 3)
+    counts = []
+    for epoch in range(60):
+        list(windows.start_at(epoch, 0))
+        gc.collect()
+        counts.append(len(gc.get_objects()))
+    assert counts[-1] <= counts[20] + 5
 
 
 @with_tensorflow
 @given(streams())
 def test_dataset_keeps_the_stream_invariant(stream):
-    batches = list(windows(*stream).as_numpy_iterator())
+    batches = as_lists(WindowStream(*stream).dataset)
     for (_, targets), (next_inputs, _) in itertools.pairwise(batches):
-        assert next_inputs[:, 0].tolist() == targets[:, -1].tolist()
+        assert [row[0] for row in next_inputs] == [row[-1] for row in targets]
 
 
 def test_dataset_types_and_shapes():
     ids = np.arange(100, dtype=np.int32)
-    dataset = windows(ids, 4, 6)
+    dataset = WindowStream(ids, 4, 6).dataset
     spec = tf.TensorSpec([4, 6], tf.int32)
     assert dataset.element_spec == (spec, spec)
     for inputs, targets in dataset:
@@ -73,15 +102,15 @@ def test_dataset_streams():
             return super().__getitem__(key)
 
     ids = np.arange(20_001, dtype=np.int32).view(Watched)
-    next(iter(windows(ids, 2, 1)))
+    next(WindowStream(ids, 2, 1).start_at(0, 0))
     assert 0 < Watched.windows_read < 1000
 
 
 FAULTS_OF_A_BUFFER = """
 import ctypes, resource
 import numpy as np
-from ptb_lm.training.input_pipeline import windows
-list(windows(np.arange(100, dtype=np.int32), 2, 3))
+from ptb_lm.training.input_pipeline import WindowStream
+list(WindowStream(np.arange(100, dtype=np.int32), 2, 3).start_at(0, 0))
 libc = ctypes.CDLL(None)
 libc.malloc.restype = ctypes.c_void_p
 for _ in range(5):

@@ -1,63 +1,110 @@
-"""Schedule, norms and sparse gradients."""
-
-import dataclasses
+"""What an optimizer keeps, and what it is given; the rules are in test_arithmetic."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-import run_ptb
-from ptb_lm.config import Config
-from ptb_lm.training import optimizers
-
-
-def rates(preset, *flags):
-    training = run_ptb.parse([f"--model={preset}", *flags]).training
-    return [
-        optimizers.learning_rate(training, epoch)
-        for epoch in range(training.max_max_epoch)
-    ]
+from ptb_lm.registry import OPTIMIZERS
+from ptb_lm.training import memory
+from ptb_lm.training.optimizers.base import Optimizer
+from ptb_lm.training.step import TrainingProgram
+from tests.support.arithmetic import VOCAB, make_config, random_windows
+from tests.support.made_up import make_config as made_up_config
+from tests.support.made_up import train
 
 
-def test_learning_rates_of_the_published_table():
-    """Zaremba's code: max_epoch + 1 epochs at the full rate, then 0.5 and so on."""
-    assert rates("small") == [1.0] * 5 + [0.5**n for n in range(1, 9)]
-    assert rates("medium")[:7] == [1.0] * 7
-    assert rates("medium")[-1] == pytest.approx(0.8**32)
-    assert rates("large")[14] == 1.0
-    assert rates("large")[-1] == pytest.approx(1.15**-40)
+def program_of(optimizer, **options):
+    return TrainingProgram(make_config(optimizer=optimizer, **options), VOCAB)
 
 
-def test_learning_rates_of_the_later_tutorial():
-    """The rates that it prints: small halves after epoch 4."""
-    found = rates("small", "--schedule=tutorial")
-    assert found == [1.0] * 4 + [0.5**n for n in range(1, 10)]
-    assert rates("large", "--schedule=tutorial")[13:15] == [
-        1.0,
-        pytest.approx(1 / 1.15),
-    ]
+def take_steps(program, count):
+    windows = [np.stack(part) for part in zip(*random_windows(count), strict=True)]
+    batches = iter(tf.data.Dataset.from_tensor_slices(tuple(windows)))
+    program.train_steps(batches, 0, np.full(count, 0.1))
 
 
-def test_no_decay_when_every_epoch_is_early():
-    training = dataclasses.replace(Config().training, max_epoch=50)
-    assert optimizers.learning_rate(training, 12) == training.learning_rate
+@pytest.mark.parametrize(
+    "optimizer, slots", [("sgd", []), ("momentum", ["momentum"]), ("adam", ["m", "v"])]
+)
+def test_slots_are_zero_at_first_and_named_in_checkpoints(optimizer, slots):
+    program = program_of(optimizer)
+    variables = program.variables()
+    found = {n for n in variables if n.startswith("optimizer/")}
+    expected = {f"optimizer/{n}/{slot}" for n in program.weights for slot in slots}
+    assert found == expected
+    for name in found:
+        weight = program.weights[name.split("/", 1)[1].rsplit("/", 1)[0]]
+        assert variables[name].shape == weight.shape
+        assert not variables[name].numpy().any()
+    take_steps(program, 1)
+    assert all(variables[name].numpy().any() for name in found)
 
 
-@settings(max_examples=25, deadline=None)
-@given(ids=st.lists(st.integers(0, 6), min_size=1, max_size=12), seed=st.integers(0, 9))
-def test_deduplicated_rows_are_the_dense_gradient(ids, seed):
-    rows = np.random.default_rng(seed).normal(size=(len(ids), 3)).astype(np.float32)
-    dense = np.zeros((7, 3))
-    np.add.at(dense, ids, rows)
-    slices = optimizers.deduplicate(tf.constant(ids), tf.constant(rows), 7)
-    assert len(set(slices.indices.numpy())) == len(slices.indices)
-    np.testing.assert_allclose(tf.convert_to_tensor(slices), dense, atol=1e-5)
-    norm = optimizers.global_norm([slices, tf.constant([3.0, 4.0])])
-    np.testing.assert_allclose(norm, np.sqrt((dense**2).sum() + 25), rtol=1e-5)
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("tied", [False, True])
+def test_rows_that_are_not_read_move_only_where_the_gradient_is_dense(name, tied):
+    """Of an untied embedding: at the second step, with Adam and momentum."""
+    program = program_of(name, tied=tied)
+    inputs = next(random_windows(1))[0]
+    take_steps(program, 1)
+    before = program.weights["embedding"].numpy()
+    unread = np.setdiff1d(np.arange(VOCAB), inputs)
+    assert unread.size
+    take_steps(program, 2)  # the first of these windows is the one before
+    moved = (program.weights["embedding"].numpy() != before).any(axis=1)
+    assert moved.any()
+    if tied:
+        assert moved.all()
 
 
-@pytest.mark.parametrize("norm, factor", [(0.0, 1.0), (5.0, 1.0), (20.0, 0.25)])
-def test_clipping_only_shrinks(norm, factor):
-    assert optimizers.clip_factor(tf.constant(norm), 5.0).numpy() == factor
+class Averaged(Optimizer):
+    """SGD that remembers the mean of each weight and of nothing else, by name."""
+
+    slots = ("sum",)
+
+    def __init__(self, weights):
+        super().__init__(weights)
+        self.variables["steps"] = tf.Variable(0.0, trainable=False)
+
+    def update(self, name, weight, gradient, rate, factor, step):
+        if not name.endswith("bias"):  # a group of its own: biases stay
+            weight.assign_sub(rate * factor * gradient)
+        self.slot(name, "sum").assign_add(weight)
+        if name == "embedding":
+            self.variables["steps"].assign_add(1.0)
+
+
+@pytest.fixture
+def averaged():
+    OPTIMIZERS.register("averaged", Averaged, "made up here")
+    yield
+    OPTIMIZERS.unregister("averaged")
+
+
+def test_an_optimizer_from_outside_the_package(averaged):
+    """It sees dense gradients, has groups by name, and keeps what it likes."""
+    program, sgd = program_of("averaged"), program_of("sgd")
+    biases = {n: v.numpy() for n, v in program.weights.items() if n.endswith("bias")}
+    take_steps(program, 1)
+    take_steps(sgd, 1)
+    for name, weight in program.weights.items():
+        expected = biases[name] if name in biases else sgd.weights[name]
+        np.testing.assert_allclose(weight, expected, rtol=1e-6, err_msg=name)
+    variables = program.variables()
+    assert variables["optimizer/steps"].numpy() == 1.0
+    kept = variables["optimizer/embedding/sum"]
+    np.testing.assert_array_equal(kept, program.weights["embedding"])
+
+
+def test_what_it_keeps_is_in_the_checkpoint(averaged, made_up, tmp_path):
+    train(tmp_path / "run", optimizer="averaged")
+    train(tmp_path / "run", optimizer="averaged")  # restores it
+
+
+def test_memory_counts_what_it_keeps(averaged):
+    plain, dense, kept = (
+        memory.training_bytes(made_up_config(optimizer=name), 100, 0)
+        for name in ("sgd", "momentum", "averaged")
+    )
+    weights = memory.count_parameters(made_up_config().model, 100)
+    assert kept == dense == plain + 4 * (weights + 100 * 4)

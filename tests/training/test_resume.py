@@ -147,7 +147,7 @@ def assert_little_lost(output):
 def kill_in_a_step(generator):
     """Some milliseconds after one of a process's first calls of the loop."""
     delay = generator.uniform(0.0005, 0.03)
-    place = "ptb_lm.training.trainer:Training._call"
+    place = "ptb_lm.training.trainer:Trainer._call"
     return "before", place, generator.randint(2, 5), functools.partial(die, delay)
 
 
@@ -210,10 +210,10 @@ EARLY_PLACES = [
     ("ptb_lm.system.files:sync_folder", 2),
     ("os:fsync", 2),
     ("os:replace", 2),
-    ("ptb_lm.tensorboard.events:Summaries.flush", 1),
-    ("ptb_lm.tensorboard.events:Summaries.scalars", 2),
+    ("ptb_lm.tensorboard.events:Events.flush", 1),
+    ("ptb_lm.tensorboard.events:Events.scalars", 2),
     ("ptb_lm.tensorboard.events:drop_events_after", 2),
-    ("ptb_lm.tensorboard.events:Summaries.epoch", 1),
+    ("ptb_lm.tensorboard.curves:Curves.after_epoch", 1),
     ("ptb_lm.evaluation.evaluator:Evaluator.tutorial", 1),
 ]
 # Those after its last step.
@@ -403,7 +403,7 @@ def test_a_full_disk(server, corpus, tmp_path):
     run, output = tmp_path / "run", tmp_path / "run.out"
     # Of a setting without histograms, which are larger than a checkpoint.
     command = arguments(corpus, run, *SETTINGS["adam"])
-    kill = "after", "ptb_lm.training.trainer:Training._save", 2, die
+    kill = "after", "ptb_lm.training.trainer:Trainer._save", 2, die
     assert server.run(command, output, kill) == -signal.SIGKILL
     good = snapshot(run / "checkpoints")
     size = max(len(content) for content in good.values())
@@ -414,7 +414,7 @@ def test_a_full_disk(server, corpus, tmp_path):
         output.unlink()
         # Not before the first call: to trace it, TensorFlow writes files in /tmp.
         action = functools.partial(limit_file_size, limit)
-        hook = "after", "ptb_lm.training.trainer:Training._call", 1, action
+        hook = "after", "ptb_lm.training.trainer:Trainer._call", 1, action
         status = server.run([*command, *more], output, hook)
         text = output.read_text()
         assert status == 2, text

@@ -5,7 +5,7 @@ import pathlib
 
 import pytest
 
-from ptb_lm.training import trainer
+from ptb_lm.training import finish, trainer
 from tests.support.made_up import train
 
 EPOCHS = 2000
@@ -22,19 +22,19 @@ def resident_bytes():
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs Linux")
 def test_soak(tmp_path, monkeypatch):
     """With checkpoints in mid-epoch, points, evaluation and results."""
-    measured, finish_epoch = {}, trainer.Training._finish_epoch
+    measured, finish_epoch = {}, trainer.Trainer._finish_epoch
 
     def measure(self):
         finish_epoch(self)
         held = len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
         measured[self._position.epoch] = resident_bytes(), *held
 
-    monkeypatch.setattr(trainer.Training, "_finish_epoch", measure)
-    monkeypatch.setattr(trainer, "export_run", lambda *_: None)
+    monkeypatch.setattr(trainer.Trainer, "_finish_epoch", measure)
+    monkeypatch.setattr(finish, "export_run", lambda *_: None)
     results = train(
         tmp_path / "run", max_max_epoch=EPOCHS, max_epoch=EPOCHS, learning_rate=0.01
     )
-    assert len(results["epochs"]) == EPOCHS
+    assert len(results.epochs) == EPOCHS
     for epoch in (1, 100, EPOCHS // 4, EPOCHS // 2, EPOCHS):
         print(epoch, *measured[epoch])
     early = max(measured[epoch][0] for epoch in range(100, EPOCHS // 4))

@@ -45,10 +45,10 @@ def steps_of(path, kind):
 def test_early_stopping(made_up, tmp_path, valid, patience, epochs, best):
     made_up["valid"] = valid[:epochs]
     results = train(tmp_path / "run", early_stopping=patience, max_max_epoch=7)
-    assert [e["valid_perplexity"] for e in results["epochs"]] == pytest.approx(
+    assert [e.valid_perplexity for e in results.epochs] == pytest.approx(
         [math.exp(v) for v in valid[:epochs]]
     )
-    assert results["best_epoch"] == best and results["finished"]
+    assert results.best_epoch == best and results.finished
     assert steps_of(tmp_path / "run", "best") == best * WINDOWS
     assert steps_of(tmp_path / "run", "last") == epochs * WINDOWS
     before = snapshot(tmp_path / "run")
@@ -181,8 +181,8 @@ def test_interrupted_anywhere(made_up, monkeypatch, tmp_path):
             saved.is_file() and saved == RunFolder(path).checkpoints.load("last").path
         )
         again = train(path)
-        assert [e["step"] for e in again["epochs"]] == [12, 24]
-        assert again["finished"] and again["best_epoch"] == results["best_epoch"]
+        assert [e.step for e in again.epochs] == [12, 24]
+        assert again.finished and again.best_epoch == results.best_epoch
         found = RunFolder(path).weights("last")["softmax_bias"]
         np.testing.assert_array_equal(found, expected)
     assert 20 < call < 99
@@ -203,7 +203,7 @@ def test_evaluate_on_interrupt(made_up, monkeypatch, tmp_path, capsys, asked, nu
     shown = f"Saved {saved}; scoring valid and test" in capsys.readouterr().out
     assert shown == (scores is not None) == (asked and number == 2)
     if scores:
-        assert scores["test_perplexity"] == pytest.approx(math.e)
+        assert scores.test_perplexity == pytest.approx(math.e)
     assert saved == RunFolder(tmp_path / "run").checkpoints.load("last").path
     train(tmp_path / "run")
     found = RunFolder(tmp_path / "run").weights("last")["softmax_bias"]
@@ -286,8 +286,9 @@ def test_results_are_written_anew(made_up, tmp_path, content):
     results = train(tmp_path / "run")
     (tmp_path / "run" / "results.json").write_text(content)
     again = train(tmp_path / "run")
-    assert again["last_weights"] == results["last_weights"] and again["finished"]
-    assert json.loads((tmp_path / "run" / "results.json").read_text()) == again
+    assert again.last_weights == results.last_weights and again.finished
+    written = (tmp_path / "run" / "results.json").read_text()
+    assert json.loads(written) == again.to_json()
 
 
 def test_fallback_to_the_checkpoint_before(made_up, tmp_path):
@@ -298,6 +299,6 @@ def test_fallback_to_the_checkpoint_before(made_up, tmp_path):
     newest.write_bytes(newest.read_bytes()[:-10])
     with pytest.warns(UserWarning, match=re.escape(str(newest))):
         results = train(tmp_path / "run")
-    assert [e["step"] for e in results["epochs"]] == [12, 24]
+    assert [e.step for e in results.epochs] == [12, 24]
     found = RunFolder(tmp_path / "run").weights("last")["softmax_bias"]
     np.testing.assert_array_equal(found, expected)

@@ -24,16 +24,16 @@ LIMIT = 1000  # bytes: less than any file but the lock, more than what is printe
 
 def make_up():
     """Steps that cost nothing, as in test_training."""
-    import tensorflow as tf
+    import numpy as np
 
     from ptb_lm.evaluation.evaluator import Evaluator
     from ptb_lm.evaluation.metrics import Score
     from ptb_lm.system.progress import Progress
     from ptb_lm.training.step import TrainingProgram
 
-    def train_steps(self, batches, count, step, rate):
+    def train_steps(self, batches, step, rates):
         self.weights["softmax_bias"].assign_add(self.weights["softmax_bias"])
-        return tf.fill([count], 6.0), tf.fill([count], 1.0)
+        return np.full(len(rates), 6.0), np.full(len(rates), 1.0)
 
     TrainingProgram.train_steps = train_steps
     Evaluator.tutorial = Evaluator.exact = lambda *_: Score(10.0, 10)
@@ -72,11 +72,11 @@ def fail(name, disk):
 # What a run is about to do when the disk fails, and the step it has saved by then.
 STAGES = {
     "run folder": ("ptb_lm.system.files:make_folder", 1, 0),
-    "lock": ("ptb_lm.runs.folder:RunFolder._take_lock", 1, 0),
+    "lock": ("ptb_lm.runs.folder:_take_lock", 1, 0),
     "vocabulary": ("ptb_lm.data.vocabulary:Vocabulary.save", 1, 0),
     "flags": ("ptb_lm.system.files:write_text", 2, 0),
-    "event files": ("ptb_lm.tensorboard.events:Summaries.__init__", 1, 0),
-    "points": ("ptb_lm.tensorboard.events:Summaries.scalars", 5, 4),
+    "event files": ("ptb_lm.tensorboard.events:Events.__init__", 1, 0),
+    "points": ("ptb_lm.tensorboard.events:Events.scalars", 5, 4),
     "first checkpoint": ("ptb_lm.runs.checkpoint:CheckpointFolder.save", 1, 0),
     "later checkpoint": ("ptb_lm.runs.checkpoint:CheckpointFolder.save", 4, 12),
     "results": ("ptb_lm.runs.folder:RunFolder.write_results", 1, 13),

@@ -1,0 +1,139 @@
+"""What is added up while a run trains: nats, speed, time."""
+
+import math
+import time
+
+import numpy as np
+
+from ptb_lm.evaluation.metrics import Score
+from ptb_lm.runs.position import Position
+from ptb_lm.runs.results import EpochScores
+from ptb_lm.tensorboard.observer import Interval
+
+
+class NotFinite(Exception):
+    """Something that must be finite is not; the message says what."""
+
+
+def check_finite(figures: dict[str, float]) -> None:
+    """Raises NotFinite where a figure is not finite; its name has underscores."""
+    for name, value in figures.items():
+        if not math.isfinite(value):
+            raise NotFinite(f"the {name.replace('_', ' ')}, {value:g},")
+
+
+def check_finite_arrays(arrays: dict[str, np.ndarray]) -> None:
+    """Raises NotFinite where an element of an array is not finite."""
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise NotFinite(name)
+
+
+class Accounting:
+    """Keeps a run's position up to date.
+
+    Attributes:
+      position: where the run is.
+      last_norm: global norm of the gradients of this process's last step.
+    """
+
+    def __init__(self, position: Position, window_tokens: int, max_grad_norm: float):
+        """Starts the clock.
+
+        Args:
+          position: where the run is.
+          window_tokens: tokens of a step.
+          max_grad_norm: gradients of a larger norm were clipped.
+        """
+        self.position = position
+        self.last_norm = 0.0
+        self._window_tokens, self._max_grad_norm = window_tokens, max_grad_norm
+        self._clock = time.monotonic()
+
+    def add_steps(
+        self, nats: np.ndarray, norms: np.ndarray, seconds: float | None
+    ) -> None:
+        """Adds a call of the compiled loop, one step after the other.
+
+        Args:
+          nats: of each step, summed over its tokens, [count].
+          norms: of each step's gradients, [count].
+          seconds: that the call took; None: it is not to be timed.
+
+        Raises:
+          NotFinite: a step's nats or norm; the position then counts that step.
+        """
+        for step_nats, norm in zip(nats.tolist(), norms.tolist(), strict=True):
+            self._add_step(step_nats, norm)
+        if seconds is not None:
+            self.position.timed_tokens += len(nats) * self._window_tokens
+            self.position.timed_seconds += seconds
+
+    def _add_step(self, nats: float, norm: float) -> None:
+        """Adds what one step measured."""
+        position = self.position
+        position.step += 1
+        position.window += 1
+        self.last_norm = norm
+        if not (math.isfinite(nats) and math.isfinite(norm)):
+            raise NotFinite(f"the loss, {nats / self._window_tokens:g} nats a token,")
+        position.epoch_nats += nats
+        position.interval_nats += nats
+        position.interval_steps += 1
+        position.interval_clipped += norm > self._max_grad_norm
+
+    def wall_seconds(self) -> float:
+        """Time spent on the run by all its processes up to now."""
+        now = time.monotonic()
+        self.position.wall_seconds += now - self._clock
+        self._clock = now
+        return self.position.wall_seconds
+
+    def train_score(self) -> Score:
+        """Score of this epoch's steps so far, each with the weights it met."""
+        position = self.position
+        return Score(position.epoch_nats, position.window * self._window_tokens)
+
+    def tokens_per_second(self) -> float:
+        """Speed of this epoch's training steps, evaluation not counted; 0: unknown."""
+        tokens, seconds = self.position.timed_tokens, self.position.timed_seconds
+        return tokens / seconds if seconds else 0.0
+
+    def steps_per_second(self) -> float:
+        """The same in steps."""
+        return self.tokens_per_second() / self._window_tokens
+
+    def progress_facts(self) -> str:
+        """Perplexity and speed of this epoch so far, for the progress line."""
+        speed = self.tokens_per_second()
+        facts = f"perplexity {self.train_score().perplexity:.2f}"
+        return f"{facts}  {speed:,.0f} tokens/s" if speed else facts
+
+    def end_interval(self, rate: float) -> Interval:
+        """What was measured since the last point of the curves; the next one begins.
+
+        Args:
+          rate: learning rate of the last step.
+        """
+        position = self.position
+        tokens = position.interval_steps * self._window_tokens
+        interval = Interval(
+            step=position.step,
+            perplexity=Score(position.interval_nats, tokens).perplexity,
+            learning_rate=rate,
+            gradient_norm=self.last_norm,
+            clipped_share=position.interval_clipped / position.interval_steps,
+            tokens_per_second=self.tokens_per_second(),
+        )
+        position.interval_nats = 0.0
+        position.interval_steps = position.interval_clipped = 0
+        return interval
+
+    def end_epoch(self, scores: EpochScores) -> None:
+        """Takes what was measured of this epoch into the history and goes on."""
+        position = self.position
+        position.epochs.append(scores)
+        position.epoch += 1
+        position.window = 0
+        position.epoch_nats = 0.0
+        position.timed_tokens, position.timed_seconds = 0, 0.0

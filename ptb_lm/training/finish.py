@@ -1,0 +1,177 @@
+"""What a run measures beside its steps: scores of weights, and its results."""
+
+import contextlib
+import dataclasses
+import statistics
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from ptb_lm.config import Config
+from ptb_lm.data.corpus import Corpus
+from ptb_lm.errors import UserError
+from ptb_lm.evaluation.evaluator import Evaluator
+from ptb_lm.evaluation.metrics import Score
+from ptb_lm.export.saved_model import export_run
+from ptb_lm.model.language_model import LanguageModel
+from ptb_lm.runs.checkpoint import assign
+from ptb_lm.runs.folder import RunFolder
+from ptb_lm.runs.position import Position
+from ptb_lm.runs.provenance import provenance
+from ptb_lm.runs.results import EpochScores, Results, SplitScores
+from ptb_lm.tensorboard.projector import write_embeddings
+from ptb_lm.training.accounting import Accounting, check_finite
+
+
+class Scorer:
+    """Scores the present weights of a model on the corpus that it is trained on."""
+
+    def __init__(
+        self,
+        config: Config,
+        corpus: Corpus,
+        model: LanguageModel,
+        between_chunks: Callable[[], None],
+    ):
+        """Makes the evaluator; `between_chunks` is called often while it works."""
+        self._config, self._splits = config, corpus.splits
+        self._evaluator = Evaluator(model)
+        self._between_chunks = between_chunks
+
+    def valid(self) -> Score:
+        """Score of the valid text, counted the tutorial's way."""
+        training = self._config.training
+        return self._evaluator.tutorial(
+            self._splits["valid"],
+            training.batch_size,
+            training.num_steps,
+            self._between_chunks,
+        )
+
+    def epoch(self, accounting: Accounting, rate: float) -> EpochScores:
+        """What there is to say of an epoch after its last step.
+
+        Args:
+          accounting: of its steps.
+          rate: learning rate of its last step.
+
+        Raises:
+          NotFinite: a perplexity.
+        """
+        position = accounting.position
+        valid, train = self.valid(), accounting.train_score()
+        figures = {
+            "learning_rate": rate,
+            "train_perplexity": train.perplexity,
+            "valid_perplexity": valid.perplexity,
+            "tokens_per_second": accounting.tokens_per_second(),
+            "wall_seconds": accounting.wall_seconds(),
+        }
+        figures |= self._bits(train=train, valid=valid)
+        check_finite(figures)
+        return EpochScores(epoch=position.epoch + 1, step=position.step, **figures)
+
+    def splits(self) -> SplitScores:
+        """Scores of valid and test.
+
+        Raises:
+          NotFinite: a perplexity.
+        """
+        valid = self.valid()
+        exact, test = (
+            self._evaluator.exact(self._splits[split], self._between_chunks)
+            for split in ("valid", "test")
+        )
+        figures = {
+            "valid_perplexity": valid.perplexity,
+            "valid_perplexity_exact": exact.perplexity,
+            "test_perplexity": test.perplexity,
+        }
+        figures |= self._bits(valid=valid, test=test)
+        check_finite(figures)
+        return SplitScores(**figures)
+
+    def _bits(self, **scores: Score) -> dict[str, float]:
+        """Bits per character by split, of a model of characters; else nothing."""
+        if self._config.data.token_type != "char":
+            return {}
+        return {
+            f"{split}_bits_per_character": score.bits_per_token
+            for split, score in scores.items()
+        }
+
+
+def results_so_far(
+    config: Config, corpus: Corpus, parameters: int, position: Position
+) -> Results:
+    """What is known of a run after some epochs, at least one.
+
+    Args:
+      config: the run's.
+      corpus: what it is trained on.
+      parameters: number of trained weights.
+      position: where it is.
+    """
+    best = position.best()
+    return Results(
+        model=config.run.model,
+        corpus=corpus.name,
+        vocabulary_size=len(corpus.vocabulary),
+        parameters=parameters,
+        seed=config.training.seed,
+        finished=False,
+        epochs=list(position.epochs),
+        tokens_per_second=statistics.median(
+            scores.tokens_per_second for scores in position.epochs
+        ),
+        best_epoch=best.epoch if best else None,
+        wall_seconds=position.wall_seconds,
+        resumed=position.resumed,
+        floor_perplexity=corpus.floor_perplexity,
+        **provenance(),
+    )
+
+
+def finish_run(
+    folder: RunFolder,
+    corpus: Corpus,
+    results: Results,
+    weights: dict[str, tf.Variable],
+    scorer: Scorer,
+) -> Results:
+    """Scores the last and the best weights, and writes what is made of them, once.
+
+    The embedding for TensorBoard's Projector, the exports and results.json.
+
+    Args:
+      folder: of the run.
+      corpus: what it was trained on.
+      results: from `results_so_far`.
+      weights: the model's, as they are after the last step; the best ones after
+        this.
+      scorer: of that model.
+
+    Returns:
+      What results.json holds.
+    """
+    with contextlib.suppress(UserError):  # missing or damaged: written anew
+        recorded = folder.read_results()
+        if recorded.finished:
+            return recorded
+    last = best = scorer.splits()
+    best_weights = folder.weights("best")
+    if results.best_epoch != len(results.epochs):
+        assign(weights, best_weights)
+        best = scorer.splits()
+    write_embeddings(
+        folder.path,
+        best_weights["embedding"],
+        corpus.vocabulary,
+        corpus.splits["train"],
+    )
+    results = dataclasses.replace(
+        results, finished=True, last_weights=last, best_weights=best
+    )
+    export_run(folder, "best", results.to_json())
+    folder.write_results(results)
+    return results

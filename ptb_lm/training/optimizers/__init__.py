@@ -1,0 +1,1 @@
+"""Update rules, one a file; `ptb_lm.registry.OPTIMIZERS` lists them."""

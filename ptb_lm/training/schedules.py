@@ -1,0 +1,86 @@
+"""Learning-rate schedules: a rate for every training step."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ptb_lm.config import TrainingConfig
+from ptb_lm.runs.results import EpochScores
+
+
+class Schedule:
+    """Gives the learning rate of each step.
+
+    A schedule is a subclass, which defines `rates`, and a line in
+    `registry.SCHEDULES`. What it gives must depend on its arguments and the
+    configuration alone: a resumed run then has the rates of an uninterrupted one.
+
+    Attributes:
+      config: schedules read learning_rate and what else they need of it.
+      windows_per_epoch: steps of an epoch, so that step s, from 0, is of epoch
+        s // windows_per_epoch and trains on its window s % windows_per_epoch. A
+        training has at most max_max_epoch times as many.
+    """
+
+    def __init__(self, config: TrainingConfig, windows_per_epoch: int):
+        """Takes the configuration and the number of steps of an epoch."""
+        self.config = config
+        self.windows_per_epoch = windows_per_epoch
+
+    def rates(
+        self, first: int, count: int, history: Sequence[EpochScores]
+    ) -> np.ndarray:
+        """Learning rates of some steps of one epoch.
+
+        Args:
+          first: number of the first of them, from 0.
+          count: how many steps, at least 1; all are of the same epoch.
+          history: what was measured after each epoch before that one.
+
+        Returns:
+          float64 [count]. The step itself takes float32.
+        """
+        raise NotImplementedError
+
+    def rate(self, step: int, history: Sequence[EpochScores]) -> float:
+        """Learning rate of one step.
+
+        Args:
+          step: its number, from 0.
+          history: what was measured after each epoch; those from the step's own
+            on are left out.
+        """
+        epochs = history[: step // self.windows_per_epoch]
+        return float(self.rates(step, 1, epochs)[0])
+
+
+class Zaremba(Schedule):
+    """The full rate for max_epoch + 1 epochs, then lr_decay times less each epoch.
+
+        learning_rate * lr_decay ** max(epoch - max_epoch, 0)
+
+    with epoch from 0: the code of Zaremba et al. (2014) and the first form of the PTB
+    tutorial. The published perplexities were measured with it.
+    """
+
+    full_epochs_more = 1
+
+    def rates(
+        self, first: int, count: int, history: Sequence[EpochScores]
+    ) -> np.ndarray:
+        """As `Schedule.rates`; the same for every step of an epoch."""
+        full_epochs = self.config.max_epoch + self.full_epochs_more
+        decays = max(first // self.windows_per_epoch + 1 - full_epochs, 0)
+        return np.full(count, self.config.learning_rate * self.config.lr_decay**decays)
+
+
+class Tutorial(Zaremba):
+    """The full rate for max_epoch epochs: the later form of the PTB tutorial.
+
+        learning_rate * lr_decay ** max(epoch + 1 - max_epoch, 0)
+
+    with epoch from 0. The tutorial kept the table of published perplexities when it
+    changed to this form.
+    """
+
+    full_epochs_more = 0
