@@ -26,6 +26,7 @@ def make_config(**values):
         "max_max_epoch": 2,
         "save_every_steps": 5,
         "log_every_steps": 2,
+        "sample_tokens": 0,  # to trace them takes longer than all else together
     }
     return Config.from_values(defaults | values)
 
