@@ -212,7 +212,7 @@ def sample_ours(preset, streams=1):
     """The exported model's generate; a repetition is DRAWN tokens a stream."""
     tf, run_ptb = import_tensorflow()
     from ptb_lm.data.vocabulary import Vocabulary
-    from ptb_lm.export.saved_model import TextModel
+    from ptb_lm.inference.text_model import TextModel
     from ptb_lm.model.language_model import build_model
 
     model = build_model(run_ptb.parse([f"--model={preset}"]), VOCABULARY)

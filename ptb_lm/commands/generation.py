@@ -91,7 +91,7 @@ def _open(config: Config, path: pathlib.Path) -> Any:
     if not os.path.isdir(path):
         raise UserError(f"--save_path={path}: no such folder")
     start_tensorflow()
-    from ptb_lm.export.saved_model import open_text_model
+    from ptb_lm.inference.opening import open_text_model
 
     return open_text_model(path, config.evaluation.weights)
 

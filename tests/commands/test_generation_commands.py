@@ -18,7 +18,8 @@ import tensorflow as tf
 import run_ptb
 from ptb_lm.commands import generation
 from ptb_lm.data.vocabulary import Vocabulary
-from ptb_lm.export.saved_model import export_run, open_text_model
+from ptb_lm.export.saved_model import export_run
+from ptb_lm.inference.opening import open_text_model
 from tests.support.models import VOCABULARY, make_run
 
 ROOT = pathlib.Path(run_ptb.__file__).parent

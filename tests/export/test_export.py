@@ -19,8 +19,11 @@ from ptb_lm.data.token_rules import TokenRules
 from ptb_lm.data.vocabulary import Vocabulary
 from ptb_lm.errors import UserError
 from ptb_lm.evaluation.evaluator import Evaluator
-from ptb_lm.export.saved_model import FUNCTIONS, TextModel, export_run, open_text_model
+from ptb_lm.export.saved_model import export_run
 from ptb_lm.inference import sampling
+from ptb_lm.inference.arguments import FUNCTIONS
+from ptb_lm.inference.opening import open_text_model
+from ptb_lm.inference.text_model import TextModel
 from ptb_lm.model.language_model import LanguageModel
 from ptb_lm.runs.folder import RunFolder
 from tests.support import reference

@@ -219,7 +219,7 @@ EARLY_PLACES = [
 # Those after its last step.
 LATE_PLACES = [
     ("ptb_lm.evaluation.evaluator:Evaluator.exact", 2),
-    ("ptb_lm.export.saved_model:TextModel.save", 1),
+    ("ptb_lm.inference.text_model:TextModel.save", 1),
     ("ptb_lm.export.saved_model:_sync", 1),
     ("ptb_lm.system.files:replace_folder", 1),
 ]
