@@ -177,10 +177,11 @@ def evaluate_ours(preset):
     """Exact evaluation at batch 1; a repetition is CHUNK tokens."""
     _, run_ptb = import_tensorflow()
     from ptb_lm.evaluation.evaluator import Evaluator
+    from ptb_lm.evaluation.plain import Plain
     from ptb_lm.model.language_model import build_model
 
     config = run_ptb.parse([f"--model={preset}"])
-    evaluator = Evaluator(build_model(config, VOCABULARY))
+    evaluator = Evaluator(Plain(build_model(config, VOCABULARY), config))
 
     def work(repetitions):
         evaluator.exact(random_text(repetitions * CHUNK + 1))

@@ -1,75 +1,27 @@
-"""The files that a run is exported to: one SavedModel, and one for Keras."""
+"""One SavedModel that generates and scores text, with TensorFlow alone."""
 
-import os
 import pathlib
-import shutil
-import tempfile
-import time
-from typing import Any
 
-import tensorflow as tf
-
-from ptb_lm.errors import UserError
+from ptb_lm.export.export_format import ExportFormat
 from ptb_lm.inference.opening import text_model
-from ptb_lm.runs.folder import RunFolder
-from ptb_lm.system import files
-from ptb_lm.system.quiet_start import tensorflow_warnings_held_back
-
-STALE_SECONDS = 3600  # what an export that was killed left behind is removed then
+from ptb_lm.model.language_model import LanguageModel
+from ptb_lm.runs.trained_run import TrainedRun
 
 
-def export_run(
-    folder: RunFolder, weights: str = "best", results: dict[str, Any] | None = None
-) -> pathlib.Path:
-    """Writes a run's saved_model/ and model.keras.
+class SavedModel(ExportFormat):
+    """A folder with the functions of `TextModel`."""
 
-    Each is written aside, synced, and put in place at once, so that it is whole
-    whenever it is read.
+    place = "saved_model"
+    by_default = True
+    reader = "TensorFlow"
 
-    Args:
-      folder: the run.
-      weights: "best" or "last".
-      results: as in `text_model`.
+    def write(self, run: TrainedRun, model: LanguageModel, path: pathlib.Path) -> None:
+        """Writes the folder, see `ExportFormat.write`."""
+        text_model(run, model).save(path)
 
-    Returns:
-      The SavedModel's path.
-
-    Raises:
-      UserError: as `text_model`, or it cannot be written.
-    """
-    exported = text_model(folder, weights, results)
-    path = folder.path / "saved_model"
-    try:
-        _remove_stale(folder.path)
-        with (
-            tempfile.TemporaryDirectory(dir=folder.path, prefix=".export.") as aside,
-            tensorflow_warnings_held_back(),
-        ):
-            new = pathlib.Path(aside) / "new"
-            exported.save(new)
-            keras_file = pathlib.Path(aside) / "model.keras"
-            exported.keras_model().save(keras_file)
-            _sync(pathlib.Path(aside))
-            files.replace_folder(path, new)
-            keras_file.replace(folder.path / "model.keras")
-            files.sync_folder(folder.path)
-    except (OSError, tf.errors.OpError) as error:
-        raise UserError(f"{path}: cannot write: {files.reason(error)}") from error
-    return path
+    def hint(self, path: pathlib.Path) -> str:
+        """Code that reads it."""
+        return f'tf.saved_model.load({str(path)!r}).generate(["..."])'
 
 
-def _sync(folder: pathlib.Path) -> None:
-    """Makes all below a folder durable."""
-    for path in folder.rglob("*"):
-        if path.is_dir():
-            files.sync_folder(path)
-        else:
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-
-
-def _remove_stale(folder: pathlib.Path) -> None:
-    """Removes what killed exports left; a young one may be at work."""
-    for path in folder.glob(".export.*"):
-        if time.time() - path.stat().st_mtime > STALE_SECONDS:
-            shutil.rmtree(path, ignore_errors=True)
+FORMAT = SavedModel()

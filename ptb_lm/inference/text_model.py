@@ -7,6 +7,7 @@ Every function is a method of the loaded object, with defaults, and a serving
 signature, without.
 """
 
+import dataclasses
 import json
 import pathlib
 from typing import Any
@@ -19,8 +20,14 @@ from ptb_lm.errors import UserError
 from ptb_lm.inference import sampling
 from ptb_lm.inference.arguments import FUNCTIONS, checks, signatures
 from ptb_lm.inference.graph_tokenizer import GraphTokenizer
+from ptb_lm.inference.scoring import log_probabilities
+from ptb_lm.inference.state_layout import StateLayout
 from ptb_lm.model.language_model import LanguageModel, State
 from ptb_lm.system.quiet_start import tensorflow_warnings_held_back
+
+# Of the functions and of what they take and give; `metadata()` tells it. In format 1,
+# which does not tell it, a state is float32 [n, parts, hidden]: all parts of one size.
+FORMAT = 2
 
 
 class TextModel(tf.Module):
@@ -30,7 +37,8 @@ class TextModel(tf.Module):
     stands in the training text; so an empty prompt starts a sentence. Unknown
     words are read as ``<unk>``.
 
-    A state is one tensor, float32 [n, parts, hidden]: h (and c) of each layer.
+    A state is one tensor, float32 [n, width]: all parts of all layers side by side.
+    Callers need not look inside; `metadata()` tells which part lies where.
     """
 
     def __init__(
@@ -64,17 +72,23 @@ class TextModel(tf.Module):
         self._model = lambda: model
         self._weights = model.named_variables()
         self._tokenizer = GraphTokenizer(vocabulary, token_type, normalize)
-        metadata = {"token_type": token_type, "normalize": normalize} | (metadata or {})
-        self._metadata_json = json.dumps(metadata, ensure_ascii=False)
-        state = model.initial_state(1)
-        parts = tf.nest.flatten(state)
-        self._structure = tf.nest.map_structure(lambda _: None, state)
-        self._state_spec = tf.TensorSpec([None, len(parts), parts[0].shape[-1]])
+        self._layout = StateLayout(model)
+        self._metadata_json = json.dumps(
+            {
+                "format": FORMAT,
+                "state": [dataclasses.asdict(part) for part in self._layout.parts],
+                "token_type": token_type,
+                "normalize": normalize,
+            }
+            | (metadata or {}),
+            ensure_ascii=False,
+        )
         self._make_functions()
 
     def _make_functions(self) -> None:
         """Makes each method a graph function, under its public name."""
-        for name, arguments in signatures(self._state_spec).items():
+        state = tf.TensorSpec([None, self._layout.width])
+        for name, arguments in signatures(state).items():
             method = getattr(self, f"_{name}")
             function = tf.function(method, input_signature=arguments, autograph=False)
             setattr(self, name, function)
@@ -156,7 +170,7 @@ class TextModel(tf.Module):
         width = tf.shape(before)[1]
         dense = ids.to_tensor()
         whole = tf.concat([tf.repeat(before, ids.nrows(), axis=0), dense], axis=1)
-        scores = sampling.log_probabilities(self._model(), whole)
+        scores = log_probabilities(self._model(), whole)
         # The first token of all has no score; where there is none at all, no column.
         unscored = tf.zeros_like(whole[:, :1], tf.float32)
         scores = tf.concat([unscored, scores], axis=1)[:, width:]
@@ -198,15 +212,15 @@ class TextModel(tf.Module):
         return {"tokens": tokens, "probabilities": probabilities, "ids": ids}
 
     def _initial_state(self, n: tf.Tensor = 1) -> dict[str, tf.Tensor]:
-        """Zero state of n rows: state, float32 [n, parts, hidden]."""
-        return {"state": self._pack(self._model().initial_state(n))}
+        """Zero state of n rows: state, float32 [n, width]."""
+        return {"state": self._layout.pack(self._model().initial_state(n))}
 
     def _step(self, ids: tf.Tensor, state: tf.Tensor) -> dict[str, tf.Tensor]:
         """Reads tokens.
 
         Args:
           ids: int32 [n, t], t at least 1.
-          state: before them, float32 [n, parts, hidden].
+          state: before them, float32 [n, width].
 
         Returns:
           log_probabilities: of the token after each of them, in nats, float32
@@ -218,10 +232,10 @@ class TextModel(tf.Module):
         with tf.control_dependencies([check]):
             embedded = model.embed(tf.transpose(ids))
         features, state = model.features(
-            embedded, self._unpack(state), with_gradient=False
+            embedded, self._layout.unpack(state), with_gradient=False
         )
         scores = tf.nn.log_softmax(model.logits(tf.transpose(features, [1, 0, 2])))
-        return {"log_probabilities": scores, "state": self._pack(state)}
+        return {"log_probabilities": scores, "state": self._layout.pack(state)}
 
     def _begin(self, ids: tf.Tensor) -> dict[str, tf.Tensor]:
         """Reads prompts of one length, for `draw` to go on from.
@@ -231,10 +245,10 @@ class TextModel(tf.Module):
 
         Returns:
           last_ids: the last token of each row, int32 [n].
-          state: before that token is read, float32 [n, parts, hidden].
+          state: before that token is read, float32 [n, width].
         """
         last_ids, state = self._read_prompts(tf.RaggedTensor.from_tensor(ids))
-        return {"last_ids": last_ids, "state": self._pack(state)}
+        return {"last_ids": last_ids, "state": self._layout.pack(state)}
 
     def _draw(
         self,
@@ -252,7 +266,7 @@ class TextModel(tf.Module):
 
         Args:
           last_ids: the last token so far of each row, int32 [n].
-          state: before that token is read, float32 [n, parts, hidden].
+          state: before that token is read, float32 [n, width].
           num_tokens: tokens to draw now.
           position: tokens drawn before; with it the pieces are those of one call.
           temperature: as in `generate`, like all that follows.
@@ -267,14 +281,14 @@ class TextModel(tf.Module):
         """
         ids, state = self._draw_ids(
             last_ids,
-            self._unpack(state),
+            self._layout.unpack(state),
             num_tokens,
             position,
             (temperature, top_k, top_p),
             seed,
             allow_unknown,
         )
-        return {"ids": ids, "state": self._pack(state)}
+        return {"ids": ids, "state": self._layout.pack(state)}
 
     def _split(self, texts: tf.Tensor) -> dict[str, tf.Tensor]:
         """Tokens of texts as they stand there, known or not.
@@ -331,8 +345,15 @@ class TextModel(tf.Module):
         return last_ids, sampling.read(model, ids[:, :-1], state)
 
     def _draw_ids(
-        self, last_ids, state, num_tokens, position, rules, seed, allow_unknown
-    ):
+        self,
+        last_ids: tf.Tensor,
+        state: State,
+        num_tokens: tf.Tensor,
+        position: tf.Tensor,
+        rules: tuple[tf.Tensor, tf.Tensor, tf.Tensor],
+        seed: tf.Tensor,
+        allow_unknown: tf.Tensor,
+    ) -> tuple[tf.Tensor, State]:
         """Checks the arguments and draws: ids int32 [n, num_tokens], state."""
         temperature, top_k, top_p = rules
         with tf.control_dependencies(checks(num_tokens, position, *rules)):
@@ -350,7 +371,7 @@ class TextModel(tf.Module):
             self._penalty(allow_unknown),
         )
 
-    def _penalty(self, allow_unknown):
+    def _penalty(self, allow_unknown: tf.Tensor) -> tf.Tensor:
         """float32 [vocabulary]: -inf for ``<unk>`` where it must not be drawn."""
         size, unknown_id = self._model().vocab_size, self._tokenizer.unknown_id
         if unknown_id is None or size == 1:
@@ -358,16 +379,8 @@ class TextModel(tf.Module):
         is_barred = (tf.range(size) == unknown_id) & ~allow_unknown
         return tf.where(is_barred, -np.inf, 0.0)
 
-    def _pack(self, state: State) -> tf.Tensor:
-        """State of the model -> float32 [n, parts, hidden]."""
-        return tf.stack(tf.nest.flatten(state), axis=1)
 
-    def _unpack(self, state: tf.Tensor) -> State:
-        """Inverse of `_pack`."""
-        return tf.nest.pack_sequence_as(self._structure, tf.unstack(state, axis=1))
-
-
-def _perplexities(scores, counted):
+def _perplexities(scores: tf.Tensor, counted: tf.Tensor) -> tf.Tensor:
     """Nats [n, t], bool [n, t] -> float64 [n]; the sums are of float64."""
     nats = -tf.reduce_sum(tf.cast(scores, tf.float64), axis=1)
     return tf.exp(nats / tf.reduce_sum(tf.cast(counted, tf.float64), axis=1))
