@@ -9,13 +9,16 @@ import pathlib
 import sys
 import textwrap
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from absl import flags
 
 from ptb_lm.config import Config, option_groups
 from ptb_lm.errors import UserError
 from ptb_lm.options import format_value
+from ptb_lm.registry import MODES
+from ptb_lm.runs import resuming
 
 HELP_COLUMN = 24  # where the options' descriptions begin
 HERE = pathlib.Path(__file__).parent
@@ -28,19 +31,20 @@ PRESETS = INSTALLED if INSTALLED.is_dir() else HERE / "flags"
 def define_flags() -> flags.FlagValues:
     """One absl flag per option of the configuration."""
     values = flags.FlagValues()
-    define = {
+    define: dict[type, Callable[..., Any]] = {
         bool: flags.DEFINE_bool,
         int: flags.DEFINE_integer,
         float: flags.DEFINE_float,
         str: flags.DEFINE_string,
     }
-    for heading, options in option_groups():
+    for _, options in option_groups():
         for option in options:
-            rule = option.metadata
             define[type(option.default)](
-                option.name, option.default, rule["help"], flag_values=values
+                option.name,
+                option.default,
+                option.metadata["help"],
+                flag_values=values,
             )
-            values[option.name].module = heading
     for name in ("help", "helpfull"):
         flags.DEFINE_bool(name, False, "Show the options.", flag_values=values)
     flags.DEFINE_string("flagfile", "", "Read flags from a file.", flag_values=values)
@@ -56,19 +60,15 @@ def preset_file(name: str) -> pathlib.Path:
     return presets[name]
 
 
-def parse(arguments: Sequence[str]) -> Config | None:
-    """The configuration that the arguments ask for; None where help was shown.
+def read_flags(arguments: Sequence[str]) -> flags.FlagValues:
+    """The flags that the arguments set.
 
     Raises:
-      UserError: an unknown flag or a value that is not allowed.
+      UserError: an unknown flag, a value of another type, or no flag at all.
     """
+    values = define_flags()
     try:
-        # Read twice: for the preset's name, then with the preset before all else.
-        named = define_flags()
-        named([sys.argv[0], *arguments])
-        preset = preset_file(named.model)
-        values = define_flags()
-        rest = values([sys.argv[0], f"--flagfile={preset}", *arguments])[1:]
+        rest = values([sys.argv[0], *arguments])[1:]
     except flags.Error as error:
         message = " ".join(str(error).removeprefix("ERROR:: ").split())
         raise UserError(message) from error
@@ -76,10 +76,38 @@ def parse(arguments: Sequence[str]) -> Config | None:
         raise UserError(f"--flagfile: not UTF-8 text: {error}") from error
     if rest:
         raise UserError(f"{rest[0]!r} is not a flag; flags begin with --")
+    return values
+
+
+def set_options(values: flags.FlagValues) -> dict[str, Any]:
+    """The options that were set, by name; others have their default."""
+    names = [option.name for _, options in option_groups() for option in options]
+    return {name: values[name].value for name in names if values[name].present}
+
+
+def parse(arguments: Sequence[str], resume: bool = False) -> Config | None:
+    """The configuration that the arguments ask for; None where help was shown.
+
+    What is typed wins over the preset. A run's complete flags.txt needs no preset.
+
+    Args:
+      arguments: flags.
+      resume: whether options that are not typed are those of the run that the
+        folder holds, see `resuming.resumed`.
+
+    Raises:
+      UserError: an unknown flag or a value that is not allowed.
+    """
+    values = read_flags(arguments)
+    options = typed = set_options(values)
+    if not resuming.is_record(typed):
+        preset = read_flags([f"--flagfile={preset_file(values.model)}"])
+        options = set_options(preset) | typed
     if values.help or values.helpfull:
         print_help(complete=values.helpfull)
         return None
-    return Config.from_values({name: values[name].value for name in values})
+    config = Config.from_values(options)
+    return resuming.resumed(config, typed) if resume else config
 
 
 def print_help(complete: bool) -> None:
@@ -122,12 +150,10 @@ def main(arguments: Sequence[str] = ()) -> int:
     """
     set_environment()
     try:
-        config = parse(arguments)
+        config = parse(arguments, resume=True)
         if config is None:
             return 0
-        from ptb_lm.commands import modes
-
-        return modes.run(config)
+        return MODES[config.run.mode](config)
     except UserError as error:
         print(f"run_ptb.py: {error}", file=sys.stderr)
         return 2

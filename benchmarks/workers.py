@@ -177,10 +177,11 @@ def evaluate_ours(preset):
     """Exact evaluation at batch 1; a repetition is CHUNK tokens."""
     _, run_ptb = import_tensorflow()
     from ptb_lm.evaluation.evaluator import Evaluator
+    from ptb_lm.evaluation.plain import Plain
     from ptb_lm.model.language_model import build_model
 
     config = run_ptb.parse([f"--model={preset}"])
-    evaluator = Evaluator(build_model(config, VOCABULARY))
+    evaluator = Evaluator(Plain(build_model(config, VOCABULARY), config))
 
     def work(repetitions):
         evaluator.exact(random_text(repetitions * CHUNK + 1))
@@ -212,7 +213,7 @@ def sample_ours(preset, streams=1):
     """The exported model's generate; a repetition is DRAWN tokens a stream."""
     tf, run_ptb = import_tensorflow()
     from ptb_lm.data.vocabulary import Vocabulary
-    from ptb_lm.export.saved_model import TextModel
+    from ptb_lm.inference.text_model import TextModel
     from ptb_lm.model.language_model import build_model
 
     model = build_model(run_ptb.parse([f"--model={preset}"]), VOCABULARY)

@@ -15,6 +15,8 @@ from ptb_lm.options import Validated, format_value, option, parse_bool
 from ptb_lm.registry import (
     CELLS,
     DROPOUTS,
+    EXPORT_FORMATS,
+    METHODS,
     MODES,
     OPTIMIZERS,
     SCHEDULES,
@@ -59,6 +61,7 @@ class RunConfig(Validated):
         " to go back to when it is damaged.",
         minimum=1,
         defines_run=False,
+        since=2,
     )
     log_every_steps: int = option(
         100,
@@ -94,12 +97,14 @@ class DataConfig(Validated):
         " (letters become lower-case a to z, and everything between them, line ends"
         " too, one blank).",
         choices=("none", "letters"),
+        since=2,
     )
     max_tokens: int = option(
         0,
         "Number of training tokens to use, from the beginning of the text. The"
         " vocabulary is that of the whole text. 0: all.",
         minimum=0,
+        since=2,
     )
     max_vocab_size: int = option(
         0,
@@ -144,6 +149,7 @@ class ModelConfig(Validated):
         f"Recurrent cell: {CELLS.listed()}.",
         choices=CELLS,
         common=True,
+        since=2,
     )
     keep_prob: float = option(
         1.0,
@@ -157,6 +163,7 @@ class ModelConfig(Validated):
         "step",
         f"Masks of dropout: {DROPOUTS.listed()}.",
         choices=DROPOUTS,
+        since=2,
     )
     init_scale: float = option(
         0.1,
@@ -169,6 +176,7 @@ class ModelConfig(Validated):
         "Initial bias of the LSTM's forget gate. With 1, the network remembers from"
         " the start (Gers et al. 2000).",
         minimum=0.0,
+        since=2,
     )
     tied: bool = option(
         False,
@@ -214,6 +222,7 @@ class TrainingConfig(Validated):
         " carried from one to the next) or random (windows in random order from a"
         " random offset, both drawn for every epoch; each starts from a zero state).",
         choices=("sequential", "random"),
+        since=2,
     )
     loss_scale: str = option(
         "sum",
@@ -221,6 +230,7 @@ class TrainingConfig(Validated):
         " over the batch, as in the tutorial) or mean (averaged over both). A"
         " learning rate and a clipping norm are meant for one of them.",
         choices=("sum", "mean"),
+        since=2,
     )
     optimizer: str = option(
         "sgd",
@@ -237,6 +247,7 @@ class TrainingConfig(Validated):
         "tutorial",
         f"How the learning rate changes: {SCHEDULES.listed()}.",
         choices=SCHEDULES,
+        since=2,
     )
     lr_decay: float = option(
         0.5,
@@ -310,11 +321,28 @@ class EvaluationConfig(Validated):
         choices=("exact", "tutorial"),
         defines_run=False,
     )
+    method: str = option(
+        "plain",
+        "Method by which evaluate and score find the probability of a token:"
+        f" {METHODS.listed()}.",
+        choices=METHODS,
+        defines_run=False,
+        since=2,
+    )
+    export_format: str = option(
+        "",
+        f"What --mode=export writes: {EXPORT_FORMATS.listed()}. Empty: saved_model and"
+        " keras, as the end of a training does.",
+        choices=EXPORT_FORMATS,
+        defines_run=False,
+        since=2,
+    )
     evaluate_on_interrupt: bool = option(
         False,
         "When Ctrl-C stops the training, save, and then score valid and test with the"
         " weights of that moment. A second Ctrl-C stops at once.",
         defines_run=False,
+        since=2,
     )
 
 
@@ -402,24 +430,28 @@ class TensorBoardConfig(Validated):
         minimum=0,
         maximum=2**31 - 1,
         defines_run=False,
+        since=2,
     )
     sample_prompts: str = option(
         "",
         "Prompts of these texts, separated by |. Empty: the beginnings of three"
         " sentences of the valid text.",
         defines_run=False,
+        since=2,
     )
     histograms_every_steps: int = option(
         0,
         "Training steps between histograms of the weights and gradients. 0: none.",
         minimum=0,
         defines_run=False,
+        since=2,
     )
     profile_steps: str = option(
         "",
         "FIRST,LAST: training steps, counted from 1, to profile for TensorBoard's"
         " Profile page. Empty: none.",
         defines_run=False,
+        since=2,
     )
 
 
@@ -433,14 +465,20 @@ class LookConfig(Validated):
         " frequent words.",
         defines_run=False,
         common=True,
+        since=2,
     )
     num_neighbours: int = option(
-        6, "Number of neighbours to list for each word.", minimum=1, defines_run=False
+        6,
+        "Number of neighbours to list for each word.",
+        minimum=1,
+        defines_run=False,
+        since=2,
     )
     figures_path: str = option(
         "",
         "Folder for the figures of a report. Empty: the folder figures in --save_path.",
         defines_run=False,
+        since=2,
     )
 
 

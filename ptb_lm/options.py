@@ -19,6 +19,7 @@ def option(
     choices: Collection[str] | None = None,
     defines_run: bool = True,
     common: bool = False,
+    since: int = 1,
 ) -> Any:
     """Declares one option as a dataclass field.
 
@@ -28,10 +29,12 @@ def option(
       minimum: smallest value allowed.
       above: the value must be greater than this.
       maximum: largest value allowed.
-      choices: the only strings allowed; of a registry, those that it has when a
-        value is checked.
+      choices: the only strings allowed besides the default; of a registry, those
+        that it has when a value is checked.
       defines_run: whether a run resumed with another value would be another run.
       common: whether ``--help`` shows it; ``--helpfull`` shows all.
+      since: 1: every flags.txt sets it. 2: it came later, an older flags.txt lacks
+        it, and the default is what runs did before it came.
 
     Returns:
       A dataclass field that carries these as metadata.
@@ -44,6 +47,7 @@ def option(
         "choices": choices,
         "defines_run": defines_run,
         "common": common,
+        "since": since,
     }
     return dataclasses.field(default=default, metadata=metadata)
 
@@ -60,7 +64,9 @@ class Validated:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            problem = _problem(value, field.metadata)
+            problem = None
+            if value != field.default:
+                problem = _problem(value, field.metadata)
             if problem:
                 shown = value if str(value).isprintable() else ascii(value)
                 raise UserError(f"--{field.name}={shown}: {problem}")

@@ -1,44 +1,31 @@
-"""One scoring loop, shared by every way of evaluating a text."""
+"""One scoring loop, shared by every method and every way of counting."""
 
-import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
 
-from ptb_lm.config import EvaluationConfig
+from ptb_lm.config import Config
 from ptb_lm.data.windows import check_length, count_windows, rows_of
-from ptb_lm.errors import UserError
+from ptb_lm.evaluation.method import Method
 from ptb_lm.evaluation.metrics import Score
-from ptb_lm.model.language_model import LanguageModel, build_model
-from ptb_lm.runs.checkpoint import assign
-from ptb_lm.runs.folder import RunFolder
+from ptb_lm.registry import METHODS
+from ptb_lm.runs.trained_run import TrainedRun
 
 CHUNK_TOKENS = 1024  # tokens per call: long enough to hide the call's own cost
 
 
 class Evaluator:
-    """Scores texts with a model's present weights.
+    """Scores texts by a method.
 
-    The text is read as rows with the state carried along each of them, in
-    chunks of time whose length changes the speed and not the result.
+    The text is read as rows, in chunks of time whose length changes the speed and
+    not the result.
     """
 
-    def __init__(self, model: LanguageModel, chunk_tokens: int = CHUNK_TOKENS):
-        self._model = model
+    def __init__(self, method: Method, chunk_tokens: int = CHUNK_TOKENS):
+        """Takes the method, and how many tokens it is given at a time."""
+        self._method = method
         self._chunk_tokens = chunk_tokens
-        self._score_chunk = tf.function(
-            self._score_chunk_eagerly, autograph=False, reduce_retracing=True
-        )
-
-    def _score_chunk_eagerly(self, inputs, targets, state):
-        """[batch, time] ids and the state -> (sum of nats float64, state)."""
-        model = self._model
-        features, state = model.features(
-            model.embed(tf.transpose(inputs)), state, with_gradient=False
-        )
-        nats = model.token_nats(features, tf.transpose(targets))
-        return tf.reduce_sum(tf.cast(nats, tf.float64)), state
 
     def tutorial(
         self,
@@ -57,7 +44,7 @@ class Evaluator:
         """
         rows = rows_of(ids, batch_size)
         steps = count_windows(len(ids), batch_size, num_steps) * num_steps
-        return self._score_rows(rows[:, : steps + 1], between_chunks)
+        return self._sum(rows[:, : steps + 1], between_chunks)
 
     def exact(
         self, ids: np.ndarray, between_chunks: Callable[[], None] = lambda: None
@@ -66,69 +53,61 @@ class Evaluator:
 
         Tokens 1 .. len(ids) - 1, each given all before it.
         """
-        return self._score_rows(ids[None, :], between_chunks)
+        return self._sum(ids[None, :], between_chunks)
 
-    def _score_rows(self, rows, between_chunks) -> Score:
+    def token_nats(self, ids: np.ndarray) -> np.ndarray:
+        """Nats of every predictable token, as `exact` counts them.
+
+        Args:
+          ids: int32 [tokens].
+
+        Returns:
+          -log p in nats, float32 [max(tokens - 1, 0)].
+        """
+        chunks = [nats.numpy()[0] for nats in self._chunks(ids[None, :])]
+        return np.concatenate([np.zeros(0, np.float32), *chunks])
+
+    def _sum(self, rows: np.ndarray, between_chunks: Callable[[], None]) -> Score:
+        """Score of all tokens of the rows [batch, time] but the first of each."""
+        nats, tokens = 0.0, 0
+        for chunk in self._chunks(rows):
+            # In time-major order: a sum's last bits depend on the order.
+            in_order = tf.cast(tf.transpose(chunk), tf.float64)
+            nats += float(tf.reduce_sum(in_order))
+            tokens += in_order.shape.num_elements()
+            between_chunks()
+        return Score(nats, tokens)
+
+    def _chunks(self, rows: np.ndarray) -> Iterator[tf.Tensor]:
+        """Nats of the rows [batch, time], chunk by chunk, float32 [batch, steps]."""
         batch_size, length = rows.shape
-        state = self._model.initial_state(batch_size)
-        chunk = max(self._chunk_tokens // batch_size, 1)
-        nats = 0.0
-        for begin in range(0, length - 1, chunk):
-            end = min(begin + chunk, length - 1)
-            chunk_nats, state = self._score_chunk(
+        steps = max(self._chunk_tokens // batch_size, 1)
+        self._method.begin(batch_size)
+        for begin in range(0, length - 1, steps):
+            end = min(begin + steps, length - 1)
+            yield self._method.score(
                 tf.constant(rows[:, begin:end]),
                 tf.constant(rows[:, begin + 1 : end + 1]),
-                state,
             )
-            nats += float(chunk_nats)
-            between_chunks()
-        return Score(nats, batch_size * max(length - 1, 0))
 
 
-def trained_model(
-    folder: RunFolder, weights: str, rnn_mode: str | None = None
-) -> LanguageModel:
-    """The model of a run.
-
-    Args:
-      folder: the run.
-      weights: "best" or "last".
-      rnn_mode: recurrent kernel; None: that of the run.
-
-    Raises:
-      UserError: the run has no such checkpoint, or its configuration, vocabulary
-        and checkpoint do not belong together.
-    """
-    config = folder.config()
-    if rnn_mode:
-        options = dataclasses.replace(config.model, rnn_mode=rnn_mode)
-        config = dataclasses.replace(config, model=options)
-    model = build_model(config, len(folder.vocabulary()))
-    try:
-        assign(model.named_variables(), folder.weights(weights))
-    except UserError as error:
-        raise UserError(f"{folder.path}: {error}") from error
-    return model
-
-
-def score_run(
-    folder: RunFolder, ids: np.ndarray, choice: EvaluationConfig, name: str
-) -> Score:
+def score_run(run: TrainedRun, ids: np.ndarray, config: Config, name: str) -> Score:
     """Scores a text with a trained run's weights.
 
     Args:
-      folder: the run.
+      run: which weights.
       ids: int32 [tokens].
-      choice: which weights, and how tokens are counted.
+      config: the method, and how tokens are counted.
       name: of the text, for an error.
 
     Raises:
       UserError: the run has no checkpoint yet, or the text is too short.
     """
-    model, training = trained_model(folder, choice.weights), folder.config().training
+    choice, training = config.evaluation, run.config.training
+    evaluator = Evaluator(METHODS[choice.method](run.model(), config))
     batch = training.batch_size, training.num_steps
     if choice.counting == "tutorial":
         check_length(name, len(ids), *batch)
-        return Evaluator(model).tutorial(ids, *batch)
+        return evaluator.tutorial(ids, *batch)
     check_length(name, len(ids), 1, 1)
-    return Evaluator(model).exact(ids)
+    return evaluator.exact(ids)

@@ -1,4 +1,4 @@
-"""Decoding in the graph: reading prompts, drawing tokens, scoring texts.
+"""Decoding in the graph: reading prompts and drawing tokens.
 
 Everything here is a function of tensors, made to be traced into one graph. All
 ids are int32; a state is as `LanguageModel.initial_state` gives it.
@@ -6,14 +6,10 @@ ids are int32; a state is as `LanguageModel.initial_state` gives it.
 
 import tensorflow as tf
 
+from ptb_lm.evaluation.evaluator import CHUNK_TOKENS
 from ptb_lm.model.language_model import LanguageModel, State
 
-CHUNK_TOKENS = 1024  # tokens at a time: bounds what a text of any length takes
 UNIFORMS_PER_BLOCK = 64  # of the random numbers of a row, drawn at once
-# From this many rows on, each row of TensorFlow's matrix products on a CPU has
-# the same bits, however many there are; a single row takes another routine, which
-# adds up in another order. (Rows of the transposed product: from 17 on.)
-FEWEST_ROWS, FEWEST_ROWS_TRANSPOSED = 2, 32
 
 
 def uniforms(
@@ -79,18 +75,18 @@ def draw(
       Ids, int32 [n].
     """
 
-    def likeliest():
+    def likeliest() -> tf.Tensor:
         return tf.argmax(logits, axis=1, output_type=tf.int32)
 
-    def relative_probabilities():  # of the largest
+    def relative_probabilities() -> tf.Tensor:  # of the largest
         differences = logits - tf.reduce_max(logits, axis=1, keepdims=True)
         # No smaller divisor: 0 / 0 where denormal numbers are flushed to zero.
         return tf.exp(differences / tf.maximum(temperature, 1e-30))
 
-    def from_all():
+    def from_all() -> tf.Tensor:
         return _draw_in_proportion(relative_probabilities(), uniform)
 
-    def from_likeliest():
+    def from_likeliest() -> tf.Tensor:
         vocab_size = tf.shape(logits)[1]
         kept = tf.where(top_k > 0, tf.minimum(top_k, vocab_size), vocab_size)
         values, ids = tf.math.top_k(relative_probabilities(), kept)
@@ -110,7 +106,7 @@ def draw(
     )
 
 
-def _draw_in_proportion(weights, uniform):
+def _draw_in_proportion(weights: tf.Tensor, uniform: tf.Tensor) -> tf.Tensor:
     """Index of an entry, drawn in proportion to it: [n, m], float64 [n] -> int32 [n].
 
     First a block of entries is drawn and then one of the block's, so that what is
@@ -135,7 +131,7 @@ def _draw_in_proportion(weights, uniform):
     return block * width + _find(cumulative, points)
 
 
-def _find(cumulative, points):
+def _find(cumulative: tf.Tensor, points: tf.Tensor) -> tf.Tensor:
     """Index of the first entry above each point: [n, m], [n] -> int32 [n]."""
     places = tf.searchsorted(cumulative, points[:, None], side="right")
     return tf.squeeze(places, axis=1)
@@ -152,7 +148,7 @@ def read(model: LanguageModel, ids: tf.RaggedTensor, state: State) -> State:
     longest = tf.reduce_max(tf.concat([lengths, [0]], axis=0))
     chunk = tf.maximum(CHUNK_TOKENS // tf.maximum(tf.shape(dense)[0], 1), 1)
 
-    def stretch(begin, state):
+    def stretch(begin: tf.Tensor, state: State) -> tuple[tf.Tensor, State]:
         ahead = tf.where(lengths > begin, lengths, longest)
         end = tf.minimum(tf.reduce_min(ahead), begin + chunk)
         embedded = model.embed(tf.transpose(dense[:, begin:end]))
@@ -205,7 +201,9 @@ def generate(
     count = tf.shape(numbers)[0]
     drawn = tf.TensorArray(tf.int32, count, element_shape=last_ids.shape)
 
-    def step(index, ids, state, drawn):
+    def step(
+        index: tf.Tensor, ids: tf.Tensor, state: State, drawn: tf.TensorArray
+    ) -> tuple[tf.Tensor, tf.Tensor, State, tf.TensorArray]:
         logits, state = next_logits(model, ids, state)
         logits += penalty
         ids = draw(logits, numbers[index], temperature, top_k, top_p)
@@ -219,77 +217,3 @@ def generate(
         parallel_iterations=1,
     )
     return tf.transpose(drawn.stack()), state
-
-
-def log_probabilities(model: LanguageModel, ids: tf.Tensor) -> tf.Tensor:
-    """Log-probability of each token given all before it in its row.
-
-    From a zero state. Memory grows with the ids, not with ids times vocabulary. A
-    row's numbers do not depend on the other rows: bit for bit, as far as
-    `FEWEST_ROWS` is right for the machine, and to float32 precision anywhere.
-
-    Args:
-      model: the model.
-      ids: int32 [n, t].
-
-    Returns:
-      Nats, float32 [n, max(t - 1, 0)]: of tokens 1 .. t - 1.
-    """
-    n, t = tf.unstack(tf.shape(ids))
-    rows = tf.maximum(n, FEWEST_ROWS)
-    ids = tf.pad(ids, [[0, rows - n], [0, 0]])
-    inputs, targets = tf.transpose(ids[:, :-1]), tf.transpose(ids[:, 1:])
-    chunk = tf.maximum(CHUNK_TOKENS // rows, 1)
-
-    def score_chunk(begin, state, scores):
-        end = tf.minimum(begin + chunk, t - 1)
-        embedded = model.embed(inputs[begin:end])
-        features, state = model.features(embedded, state, with_gradient=False)
-        chunk_scores = _target_log_probabilities(
-            model,
-            tf.reshape(features, [-1, model.hidden_size]),
-            tf.reshape(targets[begin:end], [-1]),
-        )
-        chunk_scores = tf.reshape(chunk_scores, [-1, rows])
-        return end, state, tf.concat([scores, chunk_scores], axis=0)
-
-    state = model.initial_state(rows)
-    *_, scores = tf.while_loop(
-        lambda begin, *_: begin < t - 1,
-        score_chunk,
-        (0, state, tf.zeros([0, rows])),
-        shape_invariants=(
-            tf.TensorShape([]),
-            tf.nest.map_structure(lambda part: part.shape, state),
-            tf.TensorShape([None, None]),
-        ),
-        parallel_iterations=1,
-    )
-    return tf.transpose(scores)[:n]
-
-
-def _target_log_probabilities(model, features, targets):
-    """[m, hidden], int32 [m] -> nats float32 [m], CHUNK_TOKENS rows at a time."""
-    count = tf.shape(targets)[0]
-    padding = tf.maximum(FEWEST_ROWS_TRANSPOSED - count, 0)
-    features = tf.pad(features, [[0, padding], [0, 0]])
-    targets = tf.pad(targets, [[0, padding]])
-    # Tiles of nearly equal size, so that none is left with too few rows.
-    tiles = (count + padding + CHUNK_TOKENS - 1) // CHUNK_TOKENS
-
-    def score_tile(tile, scores):
-        begin = (count + padding) * tile // tiles
-        end = (count + padding) * (tile + 1) // tiles
-        nats = tf.nn.sparse_softmax_cross_entropy_with_logits(
-            targets[begin:end], model.logits(features[begin:end])
-        )
-        return tile + 1, tf.concat([scores, -nats], axis=0)
-
-    _, scores = tf.while_loop(
-        lambda tile, _: tile < tiles,
-        score_tile,
-        (0, tf.zeros([0])),
-        shape_invariants=(tf.TensorShape([]), tf.TensorShape([None])),
-        parallel_iterations=1,
-    )
-    return scores[:count]

@@ -16,6 +16,7 @@ from typing import Any
 
 from ptb_lm.errors import UserError
 from ptb_lm.reports.table import PUBLISHED, RecordedRun
+from ptb_lm.runs.results import EpochScores
 from ptb_lm.system import files
 
 # Okabe and Ito's colours, which colour-blind people tell apart (without the yellow
@@ -29,7 +30,7 @@ SIDES = {  # of the benchmark: name -> label, colour
     "keras": ("Keras", COLOURS[4]),
     "ceiling": ("the machine's limit", "#999999"),
 }
-STYLE = {
+STYLE: Any = {
     "font.size": 10,
     "axes.grid": True,
     "axes.axisbelow": True,
@@ -54,28 +55,37 @@ def draw_runs(runs: list[RecordedRun], folder: pathlib.Path) -> list[pathlib.Pat
     Raises:
       UserError: matplotlib is not there, or a file cannot be written.
     """
-    data = {}
+    data: dict[str, Any] = {}
     for run in runs:
+        results = run.results
         tokens = {"word": "words", "char": "characters"}[run.config.data.token_type]
-        title = f"{run.results['corpus']}, {tokens}"
+        title = f"{results.corpus}, {tokens}"
         panel = data.setdefault(title, {"runs": {}, "lines": {}})
-        epochs = run.results["epochs"]
-        panel["runs"][run.name] = {
-            "epoch": [epoch["epoch"] for epoch in epochs],
-            # A run that did not record it has no curve against time.
-            "hours": [epoch.get("wall_seconds", math.nan) / 3600 for epoch in epochs],
-            "train": [epoch["train_perplexity"] for epoch in epochs],
-            "valid": [epoch["valid_perplexity"] for epoch in epochs],
-        }
-        published = PUBLISHED.get((run.results["corpus"], run.results["parameters"]))
+        panel["runs"][run.name] = _curves(results.epochs)
+        published = PUBLISHED.get((results.corpus, results.parameters))
         if published:
-            panel["lines"][f"published, {run.results['model']}"] = published[1]
-        if run.results["floor_perplexity"] is not None:
-            panel["lines"]["lowest possible"] = run.results["floor_perplexity"]
+            panel["lines"][f"published, {results.model}"] = published[1]
+        if results.floor_perplexity is not None:
+            panel["lines"]["lowest possible"] = results.floor_perplexity
     curves, times = folder / "learning_curves.svg", folder / "wall_time.svg"
     _save(curves, data, lambda figure: _panels(figure, data, "epoch"))
     _save(times, data, lambda figure: _panels(figure, data, "hours"))
     return [curves, times]
+
+
+def _curves(epochs: list[EpochScores]) -> dict[str, list[float]]:
+    """The learning curves of a run, a value for each epoch."""
+    return {
+        "epoch": [each.epoch for each in epochs],
+        "hours": [_hours(each) for each in epochs],
+        "train": [each.train_perplexity for each in epochs],
+        "valid": [each.valid_perplexity for each in epochs],
+    }
+
+
+def _hours(scores: EpochScores) -> float:
+    """Time by the end of an epoch; a run without it has no curve against time."""
+    return math.nan if scores.wall_seconds is None else scores.wall_seconds / 3600
 
 
 def draw_benchmark(rows: list[dict[str, Any]], path: pathlib.Path) -> pathlib.Path:

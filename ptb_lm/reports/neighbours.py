@@ -3,7 +3,7 @@
 import numpy as np
 
 from ptb_lm.errors import UserError
-from ptb_lm.runs.folder import RunFolder
+from ptb_lm.runs.trained_run import TrainedRun
 
 DEFAULT_WORDS = 10  # the most frequent ones, where none are given
 
@@ -31,26 +31,23 @@ def nearest(
     return found, np.take_along_axis(cosines, found, axis=1)
 
 
-def neighbours_table(
-    folder: RunFolder, words: list[str], count: int, weights: str
-) -> str:
+def neighbours_table(run: TrainedRun, words: list[str], count: int) -> str:
     """Markdown table of words and their nearest neighbours by cosine.
 
     Args:
-      folder: a trained run.
+      run: which weights.
       words: the words; none: the most frequent ones.
       count: neighbours of each.
-      weights: "best" or "last".
 
     Raises:
       UserError: the run has no checkpoint, or a word is not in its vocabulary.
     """
-    vocabulary = folder.vocabulary()
+    vocabulary = run.vocabulary
     words = words or [*vocabulary.tokens[:DEFAULT_WORDS]]
     unknown = [word for word in words if word not in vocabulary.tokens]
     if unknown:
         raise UserError(f"--words: not in the vocabulary: {', '.join(unknown)}")
-    embedding = folder.weights(weights)["embedding"]
+    embedding = run.weights["embedding"]
     ids, cosines = nearest(embedding, vocabulary.encode(words), count)
     lines = ["| word | nearest words, with their cosine |", "|---|---|"]
     for word, row, values in zip(words, ids, cosines, strict=True):

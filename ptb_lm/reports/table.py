@@ -3,17 +3,17 @@
 import dataclasses
 import pathlib
 import statistics
-from collections.abc import Collection
-from typing import Any
 
 from ptb_lm.config import Config
 from ptb_lm.errors import UserError
 from ptb_lm.runs.folder import RunFolder
+from ptb_lm.runs.results import Results
 from ptb_lm.system.progress import duration
 
 # Train, valid and test perplexity printed in the header of the PTB tutorial's
-# ptb_word_lm.py. (Those of Zaremba et al. 2014, table 1, differ a little.) The number
-# of parameters tells the models apart, tied ones among them.
+# ptb_word_lm.py. They are the tutorial's own: Zaremba et al. (2014), table 1, give
+# 86.2 / 82.7 for the valid and test text of medium, and 82.2 / 78.4 of large. The
+# number of parameters tells the models apart, tied ones among them.
 PUBLISHED = {
     ("ptb", 4_651_600): (37.99, 121.39, 115.91),  # small
     ("ptb", 19_775_200): (48.45, 86.16, 82.07),  # medium
@@ -29,10 +29,16 @@ bits a character, valid / test | seed | tokens/s | wall time |
 
 @dataclasses.dataclass(frozen=True)
 class RecordedRun:
-    """What a run folder says of a run: results.json and flags.txt."""
+    """What a run folder says of a run that has measured an epoch.
+
+    Attributes:
+      path: the folder.
+      results: of results.json.
+      config: of flags.txt.
+    """
 
     path: pathlib.Path
-    results: dict[str, Any]
+    results: Results
     config: Config
 
     @property
@@ -53,71 +59,60 @@ def recorded_runs(folder: pathlib.Path) -> list[RecordedRun]:
     files = [*folder.glob("results.json"), *folder.glob("*/results.json")]
     if not files:
         raise UserError(f"--save_path={folder}: no recorded run (results.json) there")
-    paths = sorted({file.parent for file in files})
-    runs = [RunFolder(path) for path in paths]
-    return [
-        RecordedRun(run.path, run.read_results().to_json(), run.config())
-        for run in runs
-    ]
+    return [_recorded(RunFolder(path)) for path in sorted({f.parent for f in files})]
 
 
-def results_table(folder: pathlib.Path, names: Collection[str] | None = None) -> str:
-    """Markdown table of the runs in a folder.
+def _recorded(folder: RunFolder) -> RecordedRun:
+    """A run that has measured an epoch; UserError where it has not."""
+    results = folder.read_results()
+    if not results.epochs:
+        raise UserError(f"{folder.path}/results.json: not a run's results: no epochs")
+    return RecordedRun(folder.path, results, folder.config())
 
-    Args:
-      folder: a run folder, or a folder of run folders.
-      names: the runs to show, by the names of their folders; None: all.
+
+def results_table(runs: list[RecordedRun]) -> str:
+    """Markdown table of runs, at least one.
 
     Raises:
-      UserError: as `recorded_runs`.
+      UserError: the results of one do not say what machine they were measured on.
     """
-    runs = [run for run in recorded_runs(folder) if names is None or run.name in names]
-    rows = [_row(run) for run in runs]
-    machines = sorted({row[1] for row in rows})
-    table = _HEADER + "".join(row[0] for row in rows)
+    machines = sorted({_machine(run) for run in runs})
+    table = _HEADER + "".join(map(_row, runs))
     return table + "\nMeasured on: " + "; ".join(machines) + ".\n"
 
 
-def _row(run: RecordedRun) -> tuple[str, str]:
-    """One run's row, and the machine it ran on."""
-    try:
-        return _format_row(run.name, run.results, run.config), _machine(run.results)
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(
-            f"{run.path}/results.json: not a run's results: {error}"
-        ) from error
-
-
-def _format_row(name: str, results: dict[str, Any], config: Config) -> str:
+def _row(run: RecordedRun) -> str:
     """Scores of the last weights, as published; of an unfinished run, so far."""
-    epochs = results["epochs"]
-    speed = statistics.median(epoch["tokens_per_second"] for epoch in epochs)
-    last = results.get("last_weights", {})
-    published = PUBLISHED.get((results["corpus"], results["parameters"]))
-    bits = [
-        scores.get(f"{split}_bits_per_character")
-        for scores, split in ((epochs[-1], "valid"), (last, "test"))
-    ]
+    results, last = run.results, run.results.last_weights
+    epoch = results.epochs[-1]
+    speed = statistics.median(each.tokens_per_second for each in results.epochs)
+    published = PUBLISHED.get((results.corpus, results.parameters))
+    bits = [epoch.valid_bits_per_character, last and last.test_bits_per_character]
     cells = [
-        name,
-        f"{results['parameters']:,}",
-        f"{len(epochs)} of {config.training.max_max_epoch}",
-        f"{epochs[-1]['train_perplexity']:.2f}",
-        f"{epochs[-1]['valid_perplexity']:.2f}",
-        f"{last['test_perplexity']:.2f}" if last else "",
+        run.name,
+        f"{results.parameters:,}",
+        f"{len(results.epochs)} of {run.config.training.max_max_epoch}",
+        f"{epoch.train_perplexity:.2f}",
+        f"{epoch.valid_perplexity:.2f}",
+        f"{last.test_perplexity:.2f}" if last else "",
         f"{published[1]} / {published[2]}" if published else "",
         " / ".join(f"{value:.3f}" for value in bits if value is not None),
-        str(results["seed"]),
+        str(results.seed),
         f"{speed:,.0f}",
-        duration(results["wall_seconds"]),
+        duration(results.wall_seconds),
     ]
     return "| " + " | ".join(cells) + " |\n"
 
 
-def _machine(results: dict[str, Any]) -> str:
+def _machine(run: RecordedRun) -> str:
     """Hardware and TensorFlow of a run, in a few words."""
-    machine = results["machine"]
-    return (
-        f"{machine['cores']} cores of {machine['processor']},"
-        f" TensorFlow {results['versions']['tensorflow']}"
-    )
+    results = run.results
+    try:
+        return (
+            f"{results.machine['cores']} cores of {results.machine['processor']},"
+            f" TensorFlow {results.versions['tensorflow']}"
+        )
+    except (LookupError, TypeError) as error:
+        raise UserError(
+            f"{run.path}/results.json: not a run's results: {error}"
+        ) from error

@@ -6,6 +6,7 @@ that oneDNN is on. They hide what matters to the person at the terminal.
 """
 
 import contextlib
+import logging
 import os
 import sys
 import tempfile
@@ -39,3 +40,15 @@ def start_tensorflow() -> None:
 
         transpose = tf.function(lambda ids: tf.transpose(ids), autograph=False)
         transpose(tf.zeros([2, 3], tf.int32))
+
+
+@contextlib.contextmanager
+def tensorflow_warnings_held_back() -> Iterator[None]:
+    """Holds back what TensorFlow's Python logs of every SavedModel."""
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

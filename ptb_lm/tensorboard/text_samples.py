@@ -10,7 +10,7 @@ from ptb_lm.config import Config
 from ptb_lm.data.corpus import Corpus
 from ptb_lm.data.token_rules import TokenRules
 from ptb_lm.errors import UserError
-from ptb_lm.export.saved_model import TextModel
+from ptb_lm.inference.text_model import TextModel
 from ptb_lm.model.language_model import LanguageModel
 from ptb_lm.runs.results import EpochScores
 from ptb_lm.tensorboard.events import RUN, Events

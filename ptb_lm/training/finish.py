@@ -12,13 +12,15 @@ from ptb_lm.data.corpus import Corpus
 from ptb_lm.errors import UserError
 from ptb_lm.evaluation.evaluator import Evaluator
 from ptb_lm.evaluation.metrics import Score
-from ptb_lm.export.saved_model import export_run
+from ptb_lm.evaluation.plain import Plain
+from ptb_lm.export.exporter import export_run
 from ptb_lm.model.language_model import LanguageModel
 from ptb_lm.runs.checkpoint import assign
 from ptb_lm.runs.folder import RunFolder
 from ptb_lm.runs.position import Position
 from ptb_lm.runs.provenance import provenance
 from ptb_lm.runs.results import EpochScores, Results, SplitScores
+from ptb_lm.runs.trained_run import TrainedRun
 from ptb_lm.tensorboard.projector import write_embeddings
 from ptb_lm.training.accounting import Accounting, check_finite
 
@@ -35,7 +37,7 @@ class Scorer:
     ):
         """Makes the evaluator; `between_chunks` is called often while it works."""
         self._config, self._splits = config, corpus.splits
-        self._evaluator = Evaluator(model)
+        self._evaluator = Evaluator(Plain(model, config))
         self._between_chunks = between_chunks
 
     def valid(self) -> Score:
@@ -159,19 +161,20 @@ def finish_run(
         if recorded.finished:
             return recorded
     last = best = scorer.splits()
-    best_weights = folder.weights("best")
+    run = TrainedRun(folder.path, "best")
     if results.best_epoch != len(results.epochs):
-        assign(weights, best_weights)
+        assign(weights, run.weights)
         best = scorer.splits()
     write_embeddings(
         folder.path,
-        best_weights["embedding"],
+        run.weights["embedding"],
         corpus.vocabulary,
         corpus.splits["train"],
     )
     results = dataclasses.replace(
         results, finished=True, last_weights=last, best_weights=best
     )
-    export_run(folder, "best", results.to_json())
+    run.results = results  # what the export tells; it is written when all is done
+    export_run(run)
     folder.write_results(results)
     return results

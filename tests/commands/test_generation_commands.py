@@ -16,9 +16,11 @@ import pytest
 import tensorflow as tf
 
 import run_ptb
-from ptb_lm.commands import generation
+from ptb_lm.commands import sample
 from ptb_lm.data.vocabulary import Vocabulary
-from ptb_lm.export.saved_model import export_run, open_text_model
+from ptb_lm.export.exporter import export_run
+from ptb_lm.inference.opening import open_text_model
+from ptb_lm.runs.trained_run import TrainedRun
 from tests.support.models import VOCABULARY, make_run
 
 ROOT = pathlib.Path(run_ptb.__file__).parent
@@ -28,7 +30,7 @@ ROOT = pathlib.Path(run_ptb.__file__).parent
 def run(tmp_path_factory):
     """A run in a folder with a blank in its name, exported."""
     folder = make_run(tmp_path_factory.mktemp("commands") / "my run")
-    export_run(folder)
+    export_run(TrainedRun(folder.path))
     return folder.path
 
 
@@ -84,7 +86,7 @@ def test_sample_prints_what_generate_gives(typed, run, place):
 @pytest.mark.parametrize("per_call", [1, 7])
 def test_pieces_do_not_change_the_text(typed, monkeypatch, per_call):
     whole = typed(*SAMPLE, "--prompt=w1").out
-    monkeypatch.setattr(generation, "TOKENS_PER_CALL", per_call)
+    monkeypatch.setattr(sample, "TOKENS_PER_CALL", per_call)
     assert typed(*SAMPLE, "--prompt=w1").out == whole
 
 

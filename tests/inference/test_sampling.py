@@ -10,8 +10,8 @@ from ptb_lm.config import Config
 from ptb_lm.data.corpus import load_corpus
 from ptb_lm.data.english import ENGLISH
 from ptb_lm.data.vocabulary import Vocabulary
-from ptb_lm.export.saved_model import TextModel
 from ptb_lm.inference import sampling
+from ptb_lm.inference.text_model import TextModel
 from ptb_lm.model.language_model import LanguageModel
 from ptb_lm.training.input_pipeline import WindowStream
 from ptb_lm.training.step import TrainingProgram

@@ -8,13 +8,13 @@ import pytest
 import tensorflow as tf
 
 from ptb_lm.errors import UserError
-from ptb_lm.evaluation.evaluator import Evaluator
 from ptb_lm.model import LanguageModel
 from ptb_lm.model.cell import Cell, LayerOptions
 from ptb_lm.registry import CELLS
 from ptb_lm.training import memory
 from ptb_lm.training.step import TrainingProgram
 from tests.support.arithmetic import VOCAB, make_config, random_windows
+from tests.support.models import plain_evaluator
 
 TRACE_SIZE = 3
 
@@ -164,7 +164,7 @@ def test_a_cell_from_outside_the_package_carries_its_state():
     with registered("trace", Trace()):
         model = LanguageModel(VOCAB, 6, 2, cell="trace", init_scale=0.7)
         ids = np.random.default_rng(2).integers(0, VOCAB, 30).astype(np.int32)
-        whole, pieces = (Evaluator(model, size).exact(ids) for size in (64, 4))
+        whole, pieces = (plain_evaluator(model, size).exact(ids) for size in (64, 4))
         np.testing.assert_allclose(pieces.nats, whole.nats, rtol=1e-6)
         logits, _ = model(ids[None])
         cut, state = model(ids[None, :9])

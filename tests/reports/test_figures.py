@@ -59,7 +59,7 @@ def test_curves_are_the_recorded_scores(tmp_path, monkeypatch, axis, key, unit):
     drawn[name](figure)
     curves = {line.get_label(): line for axes in figure.axes for line in axes.lines}
     for run in runs:
-        epochs = run.results["epochs"]
+        epochs = [epoch.to_json() for epoch in run.results.epochs]
         x, y = curves[run.name].get_data()
         assert x.tolist() == pytest.approx([epoch[key] / unit for epoch in epochs])
         assert y.tolist() == [epoch["valid_perplexity"] for epoch in epochs]

@@ -12,6 +12,7 @@ from ptb_lm.data.vocabulary import Vocabulary
 from ptb_lm.errors import UserError
 from ptb_lm.reports.neighbours import nearest, neighbours_table
 from ptb_lm.runs.folder import RunFolder
+from ptb_lm.runs.trained_run import TrainedRun
 
 
 def cosine(a, b):
@@ -54,11 +55,13 @@ def folder(tmp_path):
 
 
 def test_table(folder):
-    table = neighbours_table(folder, ["two", "<unk>"], 1, "best").splitlines()
+    table = neighbours_table(
+        TrainedRun(folder.path, "best"), ["two", "<unk>"], 1
+    ).splitlines()
     assert table[0].count("|") == table[1].count("|") == 3
     assert table[2] == "| two | three 1.00 |"
     assert table[3].startswith("| `<unk>` | ")
-    whole = neighbours_table(folder, [], 10, "last").splitlines()
+    whole = neighbours_table(TrainedRun(folder.path, "last"), [], 10).splitlines()
     assert [line.split()[1] for line in whole[2:]] == [
         "two", "three", "may", "june", "`<unk>`"
     ]  # fmt: skip
@@ -67,11 +70,11 @@ def test_table(folder):
 
 def test_unknown_words_are_named(folder):
     with pytest.raises(UserError, match=r"not in the vocabulary: zebra, yak$"):
-        neighbours_table(folder, ["two", "zebra", "yak"], 3, "best")
+        neighbours_table(TrainedRun(folder.path, "best"), ["two", "zebra", "yak"], 3)
 
 
 def test_a_run_without_weights(folder):
     for path in (folder.path / "checkpoints").iterdir():
         path.unlink()
     with pytest.raises(UserError, match="train first"):
-        neighbours_table(folder, [], 3, "best")
+        neighbours_table(TrainedRun(folder.path, "best"), [], 3)

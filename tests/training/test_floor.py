@@ -8,7 +8,7 @@ import tensorflow as tf
 from ptb_lm.config import Config
 from ptb_lm.data.corpus import load_corpus
 from ptb_lm.data.english import ENGLISH, builtin_corpus
-from ptb_lm.export.saved_model import TextModel
+from ptb_lm.inference.text_model import TextModel
 from ptb_lm.registry import SCHEDULES
 from ptb_lm.training.input_pipeline import WindowStream
 from ptb_lm.training.step import TrainingProgram

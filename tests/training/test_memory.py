@@ -75,11 +75,11 @@ def test_memory_that_ends_in_mid_run(made_up, tmp_path):
 
 
 def test_memory_error(capsys, monkeypatch):
-    from ptb_lm.commands import modes
+    from ptb_lm.commands import train
 
     def run(config):
         raise MemoryError
 
-    monkeypatch.setattr(modes, "run", run)
+    monkeypatch.setattr(train, "run", run)
     assert run_ptb.main(["--model=test"]) == 2
     assert capsys.readouterr().err == "run_ptb.py: out of memory\n"

@@ -219,8 +219,8 @@ EARLY_PLACES = [
 # Those after its last step.
 LATE_PLACES = [
     ("ptb_lm.evaluation.evaluator:Evaluator.exact", 2),
-    ("ptb_lm.export.saved_model:TextModel.save", 1),
-    ("ptb_lm.export.saved_model:_sync", 1),
+    ("ptb_lm.inference.text_model:TextModel.save", 1),
+    ("ptb_lm.export.exporter:_sync", 1),
     ("ptb_lm.system.files:replace_folder", 1),
 ]
 
@@ -262,7 +262,7 @@ def test_killed_while_exporting(server, corpus, reference, tmp_path):
     shutil.copy(f"{reference('sgd')}.out.steps", run.with_suffix(".out.steps"))
     command = arguments(corpus, run, *SETTINGS["sgd"])
     for place in (
-        ("before", "ptb_lm.export.saved_model:_sync"),
+        ("before", "ptb_lm.export.exporter:_sync"),
         ("after", "ptb_lm.system.files:_exchange"),
     ):
         (run / "results.json").unlink()

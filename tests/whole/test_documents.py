@@ -20,9 +20,9 @@ def is_full(run):
     """Whether a run has trained on the Penn Treebank's words as its preset asks."""
     preset = run_ptb.parse([f"--model={run.config.run.model}"])
     return (
-        run.results["corpus"] == "ptb"
+        run.results.corpus == "ptb"
         and run.config.data.token_type == "word"
-        and run.results["finished"]
+        and run.results.finished
         and run.config.training.max_max_epoch >= preset.training.max_max_epoch
     )
 
@@ -30,11 +30,11 @@ def is_full(run):
 def test_results_tables_are_the_ones_that_the_runs_make():
     """The Penn Treebank's words at the full schedule, and all else apart."""
     runs = table.recorded_runs(RESULTS)
-    full = [run.name for run in runs if is_full(run)]
-    other = [run.name for run in runs if not is_full(run)]
+    full = [run for run in runs if is_full(run)]
+    other = [run for run in runs if not is_full(run)]
     assert full and other
-    assert marked(README, "results") == table.results_table(RESULTS, full)
-    assert marked(README, "other runs") == table.results_table(RESULTS, other)
+    assert marked(README, "results") == table.results_table(full)
+    assert marked(README, "other runs") == table.results_table(other)
 
 
 def test_runs_by_another_schedule_than_the_published_one_have_a_note():
@@ -171,7 +171,7 @@ def test_table_of_an_unfinished_run(tmp_path):
     write_run(tmp_path / "mine", json.dumps(results))
     third = results["epochs"][2]
     train, valid = third["train_perplexity"], third["valid_perplexity"]
-    row = table.results_table(tmp_path).splitlines()[2]
+    row = table.results_table(table.recorded_runs(tmp_path)).splitlines()[2]
     assert row.startswith(
         f"| mine | 4,651,600 | 3 of 13 | {train:.2f} | {valid:.2f} |  |"
     )
@@ -181,9 +181,9 @@ def test_table_of_an_unfinished_run(tmp_path):
 def test_damaged_results(tmp_path, results):
     write_run(tmp_path / "run", results)
     with pytest.raises(UserError, match=r"results\.json: not"):
-        table.results_table(tmp_path)
+        table.results_table(table.recorded_runs(tmp_path))
 
 
 def test_no_runs(tmp_path):
     with pytest.raises(UserError, match="no recorded run"):
-        table.results_table(tmp_path)
+        table.results_table(table.recorded_runs(tmp_path))

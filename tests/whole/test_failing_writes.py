@@ -81,7 +81,7 @@ STAGES = {
     "later checkpoint": ("ptb_lm.runs.checkpoint:CheckpointFolder.save", 4, 12),
     "results": ("ptb_lm.runs.folder:RunFolder.write_results", 1, 13),
     "last results": ("ptb_lm.runs.folder:RunFolder.write_results", 3, 26),
-    "export": ("ptb_lm.export.saved_model:TextModel.save", 1, 26),
+    "export": ("ptb_lm.inference.text_model:TextModel.save", 1, 26),
 }
 # Nothing is written anew where a file is open already; no remounting while one is.
 NO_FAILURE = {

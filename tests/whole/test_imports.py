@@ -120,7 +120,7 @@ def test_the_graph_is_seen():
     """The walk above finds imports of every kind."""
     graph = import_graph()
     assert {"data.download", "system.files", "config"} <= graph["data.sources"]
-    assert "training.trainer" in graph["commands.modes"], "inside a function"
+    assert "training.trainer" in graph["commands.train"], "inside a function"
     tree = ast.parse(
         "import ptb_lm.a\nfrom ptb_lm import b\nfrom ptb_lm.c import x\n"
         "from . import d\nfrom .e import y\ndef f():\n    import ptb_lm.g as g\n"
@@ -163,7 +163,7 @@ def test_import_in_a_notebook():
     code = (
         "import json, sys\n"
         "sys.argv = ['ipykernel_launcher.py', '-f', 'kernel.json']\n"
-        "import ptb_lm.commands.modes, ptb_lm.training.trainer\n"
+        "import ptb_lm.commands.train, ptb_lm.training.trainer\n"
         "print(json.dumps([sys.argv, 'tensorflow' in sys.modules]))"
     )
     argv, tensorflow = run_python(code)

@@ -1,0 +1,26 @@
+"""``--mode=export``: a trained run in the formats that other programs read."""
+
+from ptb_lm.config import Config
+from ptb_lm.runs.resuming import run_path
+from ptb_lm.runs.trained_run import TrainedRun
+from ptb_lm.system.quiet_start import start_tensorflow
+
+
+def run(config: Config) -> int:
+    """Writes the exports, says where they are, and returns the exit status.
+
+    Raises:
+      UserError: as `export_run`.
+    """
+    # Where there is no run, says so before TensorFlow starts.
+    trained = TrainedRun(run_path(config), config.evaluation.weights)
+    start_tensorflow()
+    from ptb_lm.export.exporter import export_run, formats
+
+    name = config.evaluation.export_format
+    paths = export_run(trained, name)
+    first, *others = zip(paths, formats(name), strict=True)
+    print(f"{first[0]}: the {trained.kind} weights; {first[1].hint(first[0])}")
+    for path, export_format in others:
+        print(f"{path}: the same for {export_format.reader}")
+    return 0

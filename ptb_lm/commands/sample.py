@@ -1,0 +1,192 @@
+"""``--mode=sample``: a trained model writes texts.
+
+TensorFlow is imported once the options and the folder are found to be in order.
+"""
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ptb_lm.commands.texts import (
+    STANDARD_INPUT,
+    Reader,
+    lines_of_stdin,
+    open_model,
+    quiet_end,
+)
+from ptb_lm.config import Config
+from ptb_lm.data.token_rules import TokenJoiner, TokenRules
+from ptb_lm.errors import UserError
+
+TOKENS_PER_CALL = 64  # where nobody watches the tokens come
+ROWS_PER_CALL = 32  # texts drawn at a time, likewise
+
+
+def run(config: Config) -> int:
+    """Generates text from each prompt and returns the exit status.
+
+    Raises:
+      UserError: there is no model, or a prompt cannot be read by it.
+    """
+    generator = Generator(config, open_model(config))
+    with quiet_end():
+        if config.generation.prompt != STANDARD_INPUT:
+            generator.run(config.generation.prompt)
+        elif sys.stdin.isatty():
+            _converse(generator)
+        else:
+            for line in lines_of_stdin():
+                generator.run(line.removesuffix("\n").removesuffix("\r"))
+            if not generator.texts:
+                generator.run("")  # no prompt at all: the start of a sentence
+    return 0
+
+
+class Generator:
+    """Generates texts and writes them to standard output.
+
+    Attributes:
+      texts: number of texts written.
+    """
+
+    def __init__(self, config: Config, model: Any):
+        """Takes how to draw, and a model from `open_model`."""
+        self._options = config.generation
+        self._seed = config.training.seed
+        self._model = model
+        self._reader = Reader(model)
+        self.texts = 0
+
+    def run(self, prompt: str) -> None:
+        """Writes num_samples texts that go on from the prompt.
+
+        Raises:
+          UserError: the prompt has a word that the model cannot read.
+        """
+        ids = self._reader.ids(prompt)
+        if not ids.size and self._reader.rules.line_end not in self._reader.tokens:
+            raise UserError(
+                "an empty prompt, and the vocabulary has no line end to start from"
+            )
+        count = self._options.num_samples
+        is_watched = count == 1 or sys.stdout.isatty()
+        as_text = self._options.format == "text"
+        rows = 1 if as_text and is_watched else ROWS_PER_CALL
+        for begin in range(0, count, rows):
+            batch = min(rows, count - begin)
+            if as_text and batch == 1:
+                self._stream(ids, begin)
+            else:
+                self._write_batch(prompt, ids, begin, batch)
+        self.texts += count
+
+    def _stream(self, prompt_ids: np.ndarray, index: int) -> None:
+        """Writes a text, each token as it is drawn."""
+        writer = Writer(self._reader.rules)
+        self._separate(index)
+        writer.write(self._tokens(prompt_ids))
+        for ids in self._draw(prompt_ids, index, rows=1):
+            writer.write(self._tokens(ids[0]))
+        writer.end()
+
+    def _write_batch(
+        self, prompt: str, prompt_ids: np.ndarray, index: int, rows: int
+    ) -> None:
+        """Writes several texts, each when all of them are drawn."""
+        drawn = np.concatenate(list(self._draw(prompt_ids, index, rows)), axis=1)
+        for row, ids in enumerate(drawn, start=index):
+            tokens = self._tokens(ids)
+            writer = Writer(self._reader.rules, capture=self._options.format == "json")
+            if self._options.format == "text":
+                self._separate(row)
+            writer.write([*self._tokens(prompt_ids), *tokens])
+            writer.end()
+            if self._options.format == "json":
+                entry = {"prompt": prompt, "text": writer.text, "tokens": tokens}
+                seed = self._seed + self.texts + row
+                print(json.dumps(entry | {"seed": seed}, ensure_ascii=False))
+        sys.stdout.flush()
+
+    def _draw(
+        self, prompt_ids: np.ndarray, index: int, rows: int
+    ) -> Iterator[np.ndarray]:
+        """Draws num_tokens in pieces, each int32 [rows, tokens]."""
+        import tensorflow as tf
+
+        options = self._options
+        per_call = 1 if sys.stdout.isatty() else TOKENS_PER_CALL
+        begin = self._model.begin(tf.repeat(prompt_ids[None], rows, axis=0))
+        last_ids, state = begin["last_ids"], begin["state"]
+        for position in range(0, options.num_tokens, per_call):
+            drawn = self._model.draw(
+                last_ids,
+                state,
+                num_tokens=min(per_call, options.num_tokens - position),
+                position=position,
+                temperature=options.temperature,
+                top_k=options.top_k,
+                top_p=options.top_p,
+                seed=self._seed + self.texts + index,
+                allow_unknown=options.allow_unknown,
+            )
+            last_ids, state = drawn["ids"][:, -1], drawn["state"]
+            yield drawn["ids"].numpy()
+
+    def _tokens(self, ids: np.ndarray) -> list[str]:
+        """Tokens of ids."""
+        return [self._reader.tokens[index] for index in ids.tolist()]
+
+    def _separate(self, index: int) -> None:
+        """Puts an empty line between texts."""
+        if self.texts + index:
+            print()
+
+
+class Writer:
+    """Writes tokens as a person would, as they come."""
+
+    def __init__(self, rules: TokenRules, capture: bool = False):
+        """Shows tokens on standard output, or keeps them in `text`."""
+        self._joiner = TokenJoiner(rules)
+        self._capture = capture
+        self.text = ""
+
+    def write(self, tokens: list[str]) -> None:
+        """Writes tokens and shows them at once."""
+        self._put(self._joiner.add(tokens))
+
+    def end(self) -> None:
+        """Ends the line that was begun."""
+        if not self._joiner.at_line_start and not self._capture:
+            self._put("\n")
+
+    def _put(self, text: str) -> None:
+        """Shows or keeps a piece of text."""
+        if self._capture:
+            self.text += text
+        else:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+
+
+def _converse(generator: Generator) -> None:
+    """Asks for prompts until Ctrl-D; Ctrl-C ends a text, or the conversation."""
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401  gives input() its line editing and history
+    print("Type the beginning of a text; Ctrl-D ends.", file=sys.stderr)
+    while True:
+        try:
+            prompt = input("> ")
+        except (EOFError, KeyboardInterrupt):
+            print()
+            return
+        try:
+            generator.run(prompt)
+        except KeyboardInterrupt:
+            print()
+        except UserError as error:  # the next prompt may be better
+            print(f"run_ptb.py: {error}", file=sys.stderr)

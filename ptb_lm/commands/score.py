@@ -1,0 +1,151 @@
+"""``--mode=score``: the probability of each token of a text.
+
+TensorFlow is imported once the options and the folder are found to be in order.
+"""
+
+import dataclasses
+import json
+import math
+import sys
+from typing import Any
+
+import numpy as np
+
+from ptb_lm.commands.texts import (
+    STANDARD_INPUT,
+    Reader,
+    lines_of_stdin,
+    open_model,
+    quiet_end,
+)
+from ptb_lm.config import Config
+from ptb_lm.errors import UserError
+from ptb_lm.evaluation.metrics import Score
+from ptb_lm.registry import METHODS
+from ptb_lm.system import files
+
+LINE_END = "\n"
+
+
+def run(config: Config) -> int:
+    """Shows the probability of each token of a text; returns the exit status.
+
+    Raises:
+      UserError: there is no model, or the text cannot be read by it or is empty.
+    """
+    text, name = None, "--text"
+    if config.generation.text != STANDARD_INPUT:
+        text = config.generation.text
+    elif config.evaluation.text_file:
+        name = config.evaluation.text_file
+        text = files.read_text(files.expand_home(name))
+    model = open_model(config)
+    if text is None:
+        name = "standard input"
+        if sys.stdin.isatty():
+            print("Type a text; Ctrl-D on a line of its own ends it.", file=sys.stderr)
+        text = "".join(lines_of_stdin())
+    texts = [text]
+    if config.generation.each_line:
+        texts = [f"{line}\n" for line in text.replace("\r\n", "\n").split("\n")]
+    texts = [text for text in texts if text.strip()]
+    if not texts:
+        raise UserError(f"{name}: no words to score")
+    scorer = TextScorer(config, model)
+    with quiet_end():
+        for text in texts:
+            _show(scorer.score(text), config.generation.format)
+    return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoredText:
+    """The scores of a text's tokens.
+
+    Attributes:
+      tokens: as the model reads them.
+      nats: of each token, -log p; None where nothing comes before it, so that it is
+        not counted.
+    """
+
+    tokens: list[str]
+    nats: list[float | None]
+
+    @property
+    def score(self) -> Score:
+        """Of the tokens that are counted."""
+        counted = [nats for nats in self.nats if nats is not None]
+        return Score(float(np.sum(counted)), len(counted))
+
+
+class TextScorer:
+    """Scores texts with a model, by the method that --method names."""
+
+    def __init__(self, config: Config, model: Any):
+        """Takes the options, and a model from `open_model`."""
+        from ptb_lm.evaluation.evaluator import Evaluator
+        from ptb_lm.inference.opening import scorable
+
+        self._reader = Reader(model)
+        method = METHODS[config.evaluation.method](scorable(model), config)
+        self._evaluator = Evaluator(method)
+        # A sentence follows the end of a line.
+        context = LINE_END if config.generation.each_line else ""
+        self._context = self._reader.ids(context) if context else np.zeros(0, np.int32)
+
+    def score(self, text: str) -> ScoredText:
+        """Scores a text as a corpus is read: its last line of words is closed.
+
+        Raises:
+          UserError: there are unknown tokens and the vocabulary has no ``<unk>``.
+        """
+        is_open = self._reader.rules.token_type == "word" and text[-1:] != LINE_END
+        ids = self._reader.ids(text + LINE_END if is_open else text)
+        nats = self._evaluator.token_nats(np.concatenate([self._context, ids]))
+        first = [] if self._context.size else [None]
+        counted = nats[len(self._context) - 1 if self._context.size else 0 :]
+        return ScoredText(
+            [self._reader.tokens[index] for index in ids.tolist()],
+            [*first, *counted.tolist()][: len(ids)],
+        )
+
+
+def _show(scored: ScoredText, style: str) -> None:
+    """Writes a scored text as a table, or as a JSON object on one line."""
+    probabilities = [None if n is None else math.exp(-n) for n in scored.nats]
+    if style == "json":
+        _show_json(scored, probabilities)
+        return
+    width = max(len("token"), *map(len, scored.tokens))
+    lines = [f"{'token':{width}}  probability      nats"]
+    rows = zip(scored.tokens, probabilities, scored.nats, strict=True)
+    for token, probability, nats in rows:
+        figures = f"{'-':>11}  {'-':>8}"
+        if nats is not None:
+            figures = f"{probability:11.3g}  {nats:8.4f}"
+        lines.append(f"{token:{width}}  {figures}")
+    print("\n".join(lines))
+    score = scored.score
+    if score.tokens:
+        print(
+            f"perplexity {score.perplexity:.3f} ({score.nats_per_token:.5f} nats a"
+            f" token; {score.tokens:,} tokens counted)"
+        )
+    else:
+        print("no token has another before it: no perplexity; see --each_line")
+    sys.stdout.flush()
+
+
+def _show_json(scored: ScoredText, probabilities: list[float | None]) -> None:
+    """Writes a scored text as a JSON object on one line."""
+    score = scored.score
+    is_finite = math.isfinite(score.perplexity)
+    entry = {
+        "tokens": scored.tokens,
+        "probabilities": probabilities,
+        "nats": scored.nats,
+        "total_nats": score.nats,
+        "counted_tokens": score.tokens,
+        "perplexity": score.perplexity if is_finite else None,
+    }
+    print(json.dumps(entry, ensure_ascii=False), flush=True)

@@ -1,0 +1,90 @@
+"""``--mode=train``: trains a model, or goes on training it, and evaluates it.
+
+TensorFlow is imported once the corpus is read, so that a wrong path is answered at
+once.
+"""
+
+import pathlib
+import shlex
+
+from ptb_lm.commands.downloads import download_shown
+from ptb_lm.config import Config
+from ptb_lm.data.corpus import load_corpus
+from ptb_lm.runs.results import Results, SplitScores
+from ptb_lm.runs.resuming import run_path
+from ptb_lm.system.progress import Progress
+from ptb_lm.system.quiet_start import start_tensorflow
+
+
+def run(config: Config) -> int:
+    """Trains, or goes on, and says where everything is; returns the exit status.
+
+    Raises:
+      UserError: as `load_corpus` and `train_and_evaluate`.
+    """
+    progress = Progress()
+    with download_shown(progress) as show:
+        corpus = load_corpus(config.data, show)
+    counts = ", ".join(f"{len(ids):,} {name}" for name, ids in corpus.splits.items())
+    kind = {"word": "words", "char": "characters"}[config.data.token_type]
+    progress.line(
+        f"Corpus {corpus.name}: {counts} tokens; {len(corpus.vocabulary):,} {kind}"
+    )
+    start_tensorflow()
+    from ptb_lm.system.interrupts import Interrupted
+    from ptb_lm.training.trainer import train_and_evaluate
+
+    path = run_path(config)
+    try:
+        results = train_and_evaluate(config, corpus, path, progress)
+    except Interrupted as interruption:
+        if interruption.scores:
+            progress.line(_table({"weights of now": interruption.scores}))
+        progress.line(
+            f"Stopped by {interruption}; saved {interruption.checkpoint}\n"
+            "The same command goes on from there."
+        )
+        return 128 + interruption.signal_number
+    progress.line(_summary(results, path))
+    return 0
+
+
+def _summary(results: Results, path: pathlib.Path) -> str:
+    """Final scores, and what to type next."""
+    assert results.last_weights and results.best_weights, "of a finished run"
+    best = f"best weights (epoch {results.best_epoch})"
+    scores = {"last weights": results.last_weights, best: results.best_weights}
+    rows = [_table(scores)]
+    if results.floor_perplexity is not None:
+        rows.append(
+            "The lowest any model can reach on this corpus:"
+            f" {results.floor_perplexity:.2f}"
+        )
+    place, parent = shlex.quote(str(path)), shlex.quote(str(path.parent))
+    rows += [
+        "",
+        f"Everything is in {path}. To look, write, score, evaluate, compare:",
+        f"  tensorboard --logdir={parent}",
+        f"  python run_ptb.py --mode=sample --save_path={place}",
+        f"  python run_ptb.py --mode=score --save_path={place}",
+        f"  python run_ptb.py --mode=evaluate --save_path={place} --split=valid",
+        f"  python run_ptb.py --mode=report --save_path={parent}",
+    ]
+    return "\n".join(rows)
+
+
+def _table(scores: dict[str, SplitScores]) -> str:
+    """Perplexities, a row for each label."""
+    rows = [f"\n{'perplexity':>24} {'valid':>9} {'valid, exact':>13} {'test':>9}"]
+    rows += [
+        f"{label:>24} {each.valid_perplexity:>9.2f}"
+        f" {each.valid_perplexity_exact:>13.2f} {each.test_perplexity:>9.2f}"
+        for label, each in scores.items()
+    ]
+    rows += [
+        f"{label:>24} {each.valid_bits_per_character:.3f} valid,"
+        f" {each.test_bits_per_character:.3f} test, bits a character"
+        for label, each in scores.items()
+        if each.test_bits_per_character is not None
+    ]
+    return "\n".join(rows)

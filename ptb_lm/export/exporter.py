@@ -1,0 +1,92 @@
+"""Writes a run's exports so that each is whole whenever it is read."""
+
+import os
+import pathlib
+import shutil
+import tempfile
+import time
+
+import tensorflow as tf
+
+from ptb_lm.errors import UserError
+from ptb_lm.export.export_format import ExportFormat
+from ptb_lm.registry import EXPORT_FORMATS
+from ptb_lm.runs.trained_run import TrainedRun
+from ptb_lm.system import files
+from ptb_lm.system.quiet_start import tensorflow_warnings_held_back
+
+STALE_SECONDS = 3600  # what an export that was killed left behind is removed then
+
+
+def export_run(run: TrainedRun, export_format: str = "") -> list[pathlib.Path]:
+    """Writes a run's exports into its folder.
+
+    Each is written aside, synced, and put in place at once. Nothing is put in place
+    unless all can be written.
+
+    Args:
+      run: which weights; `run.results` are what the export tells of them.
+      export_format: a name in `EXPORT_FORMATS`; empty: all formats that are written
+        by default.
+
+    Returns:
+      Where they are, in the order of `formats`.
+
+    Raises:
+      UserError: as `TrainedRun.model`, a format cannot express the model, or an
+        export cannot be written.
+    """
+    # Where cuDNN is in a graph, the graph needs a GPU.
+    model = run.model(rnn_mode="fused")
+    wanted = formats(export_format)
+    path = run.path / wanted[0].place
+    try:
+        _remove_stale(run.path)
+        with (
+            tempfile.TemporaryDirectory(dir=run.path, prefix=".export.") as aside,
+            tensorflow_warnings_held_back(),
+        ):
+            for each in wanted:
+                path = run.path / each.place
+                each.write(run, model, pathlib.Path(aside) / each.place)
+            _sync(pathlib.Path(aside))
+            for each in wanted:
+                path = run.path / each.place
+                _put(pathlib.Path(aside) / each.place, path)
+            files.sync_folder(run.path)
+    except (OSError, tf.errors.OpError) as error:
+        raise UserError(f"{path}: cannot write: {files.reason(error)}") from error
+    return [run.path / each.place for each in wanted]
+
+
+def formats(export_format: str = "") -> list[ExportFormat]:
+    """The format of a name, or, of the empty one, those written by default."""
+    if export_format:
+        return [EXPORT_FORMATS[export_format]]
+    every = [EXPORT_FORMATS[name] for name in EXPORT_FORMATS]
+    return [each for each in every if each.by_default]
+
+
+def _put(new: pathlib.Path, path: pathlib.Path) -> None:
+    """Puts a file or folder into the place of an older one."""
+    if new.is_dir():
+        files.replace_folder(path, new)
+    else:
+        new.replace(path)
+
+
+def _sync(folder: pathlib.Path) -> None:
+    """Makes all below a folder durable."""
+    for path in folder.rglob("*"):
+        if path.is_dir():
+            files.sync_folder(path)
+        else:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+
+
+def _remove_stale(folder: pathlib.Path) -> None:
+    """Removes what killed exports left; a young one may be at work."""
+    for path in folder.glob(".export.*"):
+        if time.time() - path.stat().st_mtime > STALE_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,121 @@
+"""Opens what a run or an export holds as a model of texts."""
+
+import json
+import pathlib
+from typing import Any
+
+import tensorflow as tf
+
+from ptb_lm import __version__
+from ptb_lm.data.corpus import corpus_name
+from ptb_lm.errors import UserError
+from ptb_lm.evaluation.method import Scorable
+from ptb_lm.inference.arguments import FUNCTIONS
+from ptb_lm.inference.exported import Exported
+from ptb_lm.inference.scoring import RowIndependent
+from ptb_lm.inference.text_model import FORMAT, TextModel
+from ptb_lm.model.language_model import LanguageModel
+from ptb_lm.runs.trained_run import TrainedRun
+from ptb_lm.system.quiet_start import tensorflow_warnings_held_back
+
+
+def text_model(run: TrainedRun, model: LanguageModel | None = None) -> TextModel:
+    """The trained model of a run, ready to generate and score.
+
+    Args:
+      run: which weights.
+      model: with these weights; None: made here.
+
+    Raises:
+      UserError: as `TrainedRun.model`.
+    """
+    # Where cuDNN is in a graph, the graph needs a GPU.
+    model = model or run.model(rnn_mode="fused")
+    data = run.config.data
+    return TextModel(
+        model, run.vocabulary, data.token_type, data.normalize, _metadata(run, model)
+    )
+
+
+def _metadata(run: TrainedRun, model: LanguageModel) -> dict[str, Any]:
+    """What a model should tell of itself, as JSON holds it."""
+    scores = None
+    if run.results is not None:
+        results = run.results
+        scores = {"best": results.best_weights, "last": results.last_weights}[run.kind]
+    return {
+        "project": f"ptb_lm {__version__}",
+        "tensorflow": tf.__version__,
+        "name": run.config.run.model,
+        "corpus": corpus_name(run.config.data.data_path),
+        "token_type": run.config.data.token_type,
+        "vocabulary_size": model.vocab_size,
+        "parameters": model.count_params(),
+        "weights": run.kind,
+        "perplexities": scores.to_json() if scores else None,
+    }
+
+
+def open_text_model(path: pathlib.Path, weights: str = "best") -> Any:
+    """Opens a run folder or a SavedModel of this project.
+
+    A run is read from its checkpoint, so that the weights are those asked for;
+    where it has none, from its saved_model.
+
+    Args:
+      path: a run folder, or a folder with saved_model.pb.
+      weights: "best" or "last", for a run folder.
+
+    Returns:
+      A `TextModel`, or the like of it that TensorFlow restored.
+
+    Raises:
+      UserError: there is neither there, or it cannot be used.
+    """
+    if (path / "saved_model.pb").is_file():
+        return _load(path)
+    is_run = (path / "flags.txt").is_file()
+    if not is_run or not (path / "checkpoints").is_dir():
+        if (path / "saved_model" / "saved_model.pb").is_file():
+            return _load(path / "saved_model")
+        if not is_run:
+            raise UserError(
+                f"{path}: neither a run (no flags.txt) nor a SavedModel"
+                " (no saved_model.pb)"
+            )
+    return text_model(TrainedRun(path, weights))
+
+
+def _load(path: pathlib.Path) -> Any:
+    """Restores a SavedModel; UserError where it is damaged or not one of ours."""
+    try:
+        with tensorflow_warnings_held_back():
+            loaded = tf.saved_model.load(str(path))
+        facts = told_by(loaded) if hasattr(loaded, "metadata") else {}
+    except Exception as error:  # a bad file makes TensorFlow raise almost anything
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"{path}: cannot be loaded: {reason}") from error
+    found = facts.get("format", 1)
+    if found > FORMAT:
+        raise UserError(
+            f"{path}: an export of format {found}, made by a newer version"
+            f" ({facts.get('project')}); this one reads formats up to {FORMAT}"
+        )
+    missing = [name for name in FUNCTIONS if not hasattr(loaded, name)]
+    if missing:
+        raise UserError(
+            f"{path}: a SavedModel, but not of this project: no function {missing[0]}"
+        )
+    return loaded
+
+
+def told_by(model: Any) -> dict[str, Any]:
+    """What a model that `open_text_model` opened tells of itself: its metadata."""
+    return json.loads(model.metadata()["json"].numpy())
+
+
+def scorable(model: Any) -> Scorable:
+    """What methods of evaluating need of a model that `open_text_model` opened."""
+    if isinstance(model, TextModel):
+        return RowIndependent(model.keras_model())
+    return Exported(model)

@@ -1,0 +1,386 @@
+"""A language model as functions of strings: what an export is made of.
+
+    model = tf.saved_model.load("RUN/saved_model")
+    model.generate(["the company said"], num_tokens=50, temperature=0.8, seed=7)
+
+Every function is a method of the loaded object, with defaults, and a serving
+signature, without.
+"""
+
+import dataclasses
+import json
+import pathlib
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from ptb_lm.data.vocabulary import Vocabulary
+from ptb_lm.errors import UserError
+from ptb_lm.inference import sampling
+from ptb_lm.inference.arguments import FUNCTIONS, checks, signatures
+from ptb_lm.inference.graph_tokenizer import GraphTokenizer
+from ptb_lm.inference.scoring import log_probabilities
+from ptb_lm.inference.state_layout import StateLayout
+from ptb_lm.model.language_model import LanguageModel, State
+from ptb_lm.system.quiet_start import tensorflow_warnings_held_back
+
+# Of the functions and of what they take and give; `metadata()` tells it. In format 1,
+# which does not tell it, a state is float32 [n, parts, hidden]: all parts of one size.
+FORMAT = 2
+
+
+class TextModel(tf.Module):
+    """A language model with its vocabulary: strings in, strings out, batched.
+
+    Prompts are read after a line end (``<eos>``) from a zero state, as a sentence
+    stands in the training text; so an empty prompt starts a sentence. Unknown
+    words are read as ``<unk>``.
+
+    A state is one tensor, float32 [n, width]: all parts of all layers side by side.
+    Callers need not look inside; `metadata()` tells which part lies where.
+    """
+
+    def __init__(
+        self,
+        model: LanguageModel,
+        vocabulary: Vocabulary,
+        token_type: str = "word",
+        normalize: str = "none",
+        metadata: dict[str, Any] | None = None,
+    ):
+        """Joins a model and a vocabulary.
+
+        Args:
+          model: the model; its weights are shared, not copied.
+          vocabulary: its tokens.
+          token_type: "word" or "char", see `GraphTokenizer`.
+          normalize: what is done to texts first, "none" or "letters".
+          metadata: what JSON can hold; `metadata()` tells it.
+
+        Raises:
+          UserError: the vocabulary is not of the model's size.
+        """
+        super().__init__()
+        if len(vocabulary) != model.vocab_size:
+            raise UserError(
+                f"the vocabulary has {len(vocabulary):,} tokens, the model"
+                f" {model.vocab_size:,}: they do not belong together"
+            )
+        # A closure, so that saving sees the variables and not the Keras object,
+        # which would bring Keras's own functions along.
+        self._model = lambda: model
+        self._weights = model.named_variables()
+        self._tokenizer = GraphTokenizer(vocabulary, token_type, normalize)
+        self._layout = StateLayout(model)
+        self._metadata_json = json.dumps(
+            {
+                "format": FORMAT,
+                "state": [dataclasses.asdict(part) for part in self._layout.parts],
+                "token_type": token_type,
+                "normalize": normalize,
+            }
+            | (metadata or {}),
+            ensure_ascii=False,
+        )
+        self._make_functions()
+
+    def _make_functions(self) -> None:
+        """Makes each method a graph function, under its public name."""
+        state = tf.TensorSpec([None, self._layout.width])
+        for name, arguments in signatures(state).items():
+            method = getattr(self, f"_{name}")
+            function = tf.function(method, input_signature=arguments, autograph=False)
+            setattr(self, name, function)
+
+    def _generate(
+        self,
+        prompts: tf.Tensor,
+        num_tokens: tf.Tensor = 100,
+        temperature: tf.Tensor = 1.0,
+        top_k: tf.Tensor = 0,
+        top_p: tf.Tensor = 1.0,
+        seed: tf.Tensor = 1,
+        allow_unknown: tf.Tensor = False,
+    ) -> dict[str, tf.Tensor]:
+        """Continues each prompt.
+
+        Args:
+          prompts: string [n].
+          num_tokens: tokens to draw for each, at least 1.
+          temperature: at least 0; 0 takes the likeliest token every time.
+          top_k: draw among this many likeliest tokens only; 0: all.
+          top_p: draw among the likeliest tokens that together have this
+            probability only, in (0, 1].
+          seed: the same seed gives the same texts; row i draws what a batch of one
+            would with seed + i.
+          allow_unknown: whether ``<unk>`` may be drawn.
+
+        Returns:
+          texts: prompt and continuation, string [n].
+          continuations: what was drawn, written so that it follows the prompt's
+            last word or line, string [n].
+          tokens: what was drawn, string [n, num_tokens].
+          ids: the same, int32 [n, num_tokens].
+        """
+        prompt_ids = self._tokenizer.ids(self._tokenizer.split(prompts, False))
+        last_ids, state = self._read_prompts(prompt_ids)
+        ids, _ = self._draw_ids(
+            last_ids,
+            state,
+            num_tokens,
+            0,
+            (temperature, top_k, top_p),
+            seed,
+            allow_unknown,
+        )
+        drawn = tf.RaggedTensor.from_tensor(ids)
+        return {
+            "texts": self._tokenizer.join(tf.concat([prompt_ids, drawn], axis=1)),
+            "continuations": self._tokenizer.join(drawn),
+            "tokens": tf.gather(self._tokenizer.tokens, ids),
+            "ids": ids,
+        }
+
+    def _score(self, texts: tf.Tensor, context: tf.Tensor = "") -> dict[str, tf.Tensor]:
+        """Scores each text, whatever the other texts are.
+
+        Texts are read as a corpus is: the last line of words is closed by
+        ``<eos>``, like the others. Counted are all tokens that have something
+        before them, each given all that comes before it, from a zero state.
+        Without a context that leaves out the first token, exactly as
+        `Evaluator.exact` counts, so that the perplexity is that of
+        ``--mode=evaluate``. With one (a line feed, as before a sentence), every
+        token of the text is counted.
+
+        Args:
+          texts: string [n].
+          context: text that each of them follows, string []; it is read and not
+            scored.
+
+        Returns:
+          tokens: as the model reads them, string [n, t], "" after a text's end.
+          log_probabilities: nats, float32 [n, t]; 0 where nothing is counted.
+          counted: bool [n, t].
+          perplexities: of the counted tokens, float64 [n]; NaN if there are none.
+        """
+        tokenizer = self._tokenizer
+        ids = tokenizer.ids(tokenizer.split(texts, True))
+        before = tokenizer.ids(tokenizer.split(context[None], False)).to_tensor()
+        width = tf.shape(before)[1]
+        dense = ids.to_tensor()
+        whole = tf.concat([tf.repeat(before, ids.nrows(), axis=0), dense], axis=1)
+        scores = log_probabilities(self._model(), whole)
+        # The first token of all has no score; where there is none at all, no column.
+        unscored = tf.zeros_like(whole[:, :1], tf.float32)
+        scores = tf.concat([unscored, scores], axis=1)[:, width:]
+        columns = tf.range(tf.shape(dense)[1])
+        within = tf.sequence_mask(ids.row_lengths(), tf.shape(dense)[1])
+        counted = within & (columns + width > 0)
+        scores = tf.where(counted, scores, 0.0)
+        return {
+            "tokens": tf.where(within, tf.gather(tokenizer.tokens, dense), ""),
+            "log_probabilities": scores,
+            "counted": counted,
+            "perplexities": _perplexities(scores, counted),
+        }
+
+    def _next_tokens(
+        self, prompts: tf.Tensor, k: tf.Tensor = 5
+    ) -> dict[str, tf.Tensor]:
+        """The likeliest next tokens, the likeliest first.
+
+        Args:
+          prompts: string [n].
+          k: how many, at least 1; at most all.
+
+        Returns:
+          tokens: string [n, k].
+          probabilities: float32 [n, k].
+          ids: int32 [n, k].
+        """
+        model = self._model()
+        prompt_ids = self._tokenizer.ids(self._tokenizer.split(prompts, False))
+        last_ids, state = self._read_prompts(prompt_ids)
+        logits, _ = sampling.next_logits(model, last_ids, state)
+        probabilities = tf.nn.softmax(logits)
+        check = tf.debugging.assert_greater_equal(k, 1, "k must be at least 1")
+        with tf.control_dependencies([check]):
+            k = tf.minimum(k, model.vocab_size)
+        probabilities, ids = tf.math.top_k(probabilities, k)
+        tokens = tf.gather(self._tokenizer.tokens, ids)
+        return {"tokens": tokens, "probabilities": probabilities, "ids": ids}
+
+    def _initial_state(self, n: tf.Tensor = 1) -> dict[str, tf.Tensor]:
+        """Zero state of n rows: state, float32 [n, width]."""
+        return {"state": self._layout.pack(self._model().initial_state(n))}
+
+    def _step(self, ids: tf.Tensor, state: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Reads tokens.
+
+        Args:
+          ids: int32 [n, t], t at least 1.
+          state: before them, float32 [n, width].
+
+        Returns:
+          log_probabilities: of the token after each of them, in nats, float32
+            [n, t, vocabulary].
+          state: after them.
+        """
+        model = self._model()
+        check = tf.debugging.assert_positive(tf.shape(ids)[1], "ids has no tokens")
+        with tf.control_dependencies([check]):
+            embedded = model.embed(tf.transpose(ids))
+        features, state = model.features(
+            embedded, self._layout.unpack(state), with_gradient=False
+        )
+        scores = tf.nn.log_softmax(model.logits(tf.transpose(features, [1, 0, 2])))
+        return {"log_probabilities": scores, "state": self._layout.pack(state)}
+
+    def _begin(self, ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Reads prompts of one length, for `draw` to go on from.
+
+        Args:
+          ids: int32 [n, t]; t may be 0.
+
+        Returns:
+          last_ids: the last token of each row, int32 [n].
+          state: before that token is read, float32 [n, width].
+        """
+        last_ids, state = self._read_prompts(tf.RaggedTensor.from_tensor(ids))
+        return {"last_ids": last_ids, "state": self._layout.pack(state)}
+
+    def _draw(
+        self,
+        last_ids: tf.Tensor,
+        state: tf.Tensor,
+        num_tokens: tf.Tensor = 1,
+        position: tf.Tensor = 0,
+        temperature: tf.Tensor = 1.0,
+        top_k: tf.Tensor = 0,
+        top_p: tf.Tensor = 1.0,
+        seed: tf.Tensor = 1,
+        allow_unknown: tf.Tensor = False,
+    ) -> dict[str, tf.Tensor]:
+        """`generate` in pieces, for a caller that shows tokens as they are drawn.
+
+        Args:
+          last_ids: the last token so far of each row, int32 [n].
+          state: before that token is read, float32 [n, width].
+          num_tokens: tokens to draw now.
+          position: tokens drawn before; with it the pieces are those of one call.
+          temperature: as in `generate`, like all that follows.
+          top_k: as in `generate`.
+          top_p: as in `generate`.
+          seed: as in `generate`.
+          allow_unknown: as in `generate`.
+
+        Returns:
+          ids: int32 [n, num_tokens].
+          state: before the last of these is read.
+        """
+        ids, state = self._draw_ids(
+            last_ids,
+            self._layout.unpack(state),
+            num_tokens,
+            position,
+            (temperature, top_k, top_p),
+            seed,
+            allow_unknown,
+        )
+        return {"ids": ids, "state": self._layout.pack(state)}
+
+    def _split(self, texts: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Tokens of texts as they stand there, known or not.
+
+        Returns:
+          tokens: string [n, t], "" after a text's end.
+        """
+        return {"tokens": self._tokenizer.split(texts, False).to_tensor("")}
+
+    def _encode(self, texts: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Reads texts: string [n]; the last line is left open.
+
+        Returns:
+          ids: as the model reads them, int32 [n, t], 0 after a text's end.
+          lengths: tokens of each text, int64 [n].
+        """
+        tokens = self._tokenizer.split(texts, False)
+        return {
+            "ids": self._tokenizer.ids(tokens).to_tensor(),
+            "lengths": tokens.row_lengths(),
+        }
+
+    def _decode(self, ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Writes texts: int32 [n, t] -> texts, string [n]."""
+        return {"texts": self._tokenizer.join(tf.RaggedTensor.from_tensor(ids))}
+
+    def _vocabulary(self) -> dict[str, tf.Tensor]:
+        """The tokens in id order: tokens, string [vocabulary]."""
+        return {"tokens": tf.identity(self._tokenizer.tokens)}
+
+    def _metadata(self) -> dict[str, tf.Tensor]:
+        """What is known of the model: json, string []."""
+        return {"json": tf.constant(self._metadata_json)}
+
+    def save(self, path: pathlib.Path) -> None:
+        """Writes a SavedModel folder, each function a method and a signature."""
+        # As concrete functions: others would be traced once more.
+        signatures = {
+            name: getattr(self, name).get_concrete_function() for name in FUNCTIONS
+        }
+        with tensorflow_warnings_held_back():
+            tf.saved_model.save(self, str(path), signatures)
+
+    def keras_model(self) -> LanguageModel:
+        """The model itself, for Keras's own saving."""
+        return self._model()
+
+    def _read_prompts(self, ids: tf.RaggedTensor) -> tuple[tf.Tensor, State]:
+        """Prompts after a line end -> last token of each, state before it."""
+        ids = self._tokenizer.start_line(ids)
+        model = self._model()
+        state = model.initial_state(tf.cast(ids.nrows(), tf.int32))
+        last_ids = tf.squeeze(ids[:, -1:].to_tensor(shape=[None, 1]), axis=1)
+        return last_ids, sampling.read(model, ids[:, :-1], state)
+
+    def _draw_ids(
+        self,
+        last_ids: tf.Tensor,
+        state: State,
+        num_tokens: tf.Tensor,
+        position: tf.Tensor,
+        rules: tuple[tf.Tensor, tf.Tensor, tf.Tensor],
+        seed: tf.Tensor,
+        allow_unknown: tf.Tensor,
+    ) -> tuple[tf.Tensor, State]:
+        """Checks the arguments and draws: ids int32 [n, num_tokens], state."""
+        temperature, top_k, top_p = rules
+        with tf.control_dependencies(checks(num_tokens, position, *rules)):
+            numbers = sampling.uniforms(
+                seed, position, num_tokens, tf.shape(last_ids)[0]
+            )
+        return sampling.generate(
+            self._model(),
+            last_ids,
+            state,
+            numbers,
+            temperature,
+            top_k,
+            top_p,
+            self._penalty(allow_unknown),
+        )
+
+    def _penalty(self, allow_unknown: tf.Tensor) -> tf.Tensor:
+        """float32 [vocabulary]: -inf for ``<unk>`` where it must not be drawn."""
+        size, unknown_id = self._model().vocab_size, self._tokenizer.unknown_id
+        if unknown_id is None or size == 1:
+            return tf.zeros([size])
+        is_barred = (tf.range(size) == unknown_id) & ~allow_unknown
+        return tf.where(is_barred, -np.inf, 0.0)
+
+
+def _perplexities(scores: tf.Tensor, counted: tf.Tensor) -> tf.Tensor:
+    """Nats [n, t], bool [n, t] -> float64 [n]; the sums are of float64."""
+    nats = -tf.reduce_sum(tf.cast(scores, tf.float64), axis=1)
+    return tf.exp(nats / tf.reduce_sum(tf.cast(counted, tf.float64), axis=1))
