@@ -284,6 +284,7 @@ def trained():
     return TextModel(program.model, corpus.vocabulary), corpus.vocabulary
 
 
+@pytest.mark.slow
 def test_grammatical_share(trained):
     """The share of grammatical sentences is what the probabilities imply.
 

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from ptb_lm.config import Config
@@ -40,6 +41,7 @@ def trained_model(corpus, epochs=6):
     return TextModel(program.model, corpus.vocabulary)
 
 
+@pytest.mark.slow
 def test_the_floor_is_approached_and_not_passed():
     """Sentence by sentence, on text that neither has seen.
 

@@ -33,6 +33,8 @@ from tests.support.processes import (
     limit_file_size,
 )
 
+pytestmark = pytest.mark.slow  # each starts processes, and most a reference
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # What differs from run to run: times, and how often it was resumed.
 NOT_REPEATED = ("timed_tokens", "timed_seconds", "wall_seconds", "resumed")

@@ -101,7 +101,13 @@ def resumed(tmp_path_factory):
     return resume
 
 
-@pytest.fixture(params=make_data.SETTINGS)
+SETTINGS = [  # one of them is enough for a quick look
+    pytest.param(name, marks=[pytest.mark.slow] if name == "sgd" else [])
+    for name in make_data.SETTINGS
+]
+
+
+@pytest.fixture(params=SETTINGS)
 def setting(request):
     return request.param
 
@@ -168,6 +174,7 @@ def test_keras_file(finished):
     assert_close(found, EXPECTED["keras"])
 
 
+@pytest.mark.slow
 def test_a_new_export_gives_the_old_numbers(finished):
     """A new SavedModel and Keras file of the old checkpoint."""
     run = finished / "sgd"

@@ -129,6 +129,7 @@ def write_stand_in(folder):
         (folder / f"ptb.{split}.txt").write_text(text)
 
 
+@pytest.mark.slow
 def test_every_command_runs(shell):
     """Those that train a model come first, and then in any order what uses it."""
     output = shell(FIRST)

@@ -271,6 +271,7 @@ def run_mnist(tmp_path, *arguments):
     return json.loads((out / "mnist_rows.json").read_text())
 
 
+@pytest.mark.slow
 def test_mnist_rows_learns(tmp_path):
     options = ["--train=150", "--test=50", "--iterations=45", "--batch_size=50"]
     options += ["--units=24", "--learning_rate=0.02", "--seed=3", "--seed=4"]
@@ -356,6 +357,7 @@ def kernel_environment(tmp_path, monkeypatch):
         monkeypatch.setenv(name, str(tmp_path / name))
 
 
+@pytest.mark.slow
 def test_notebook_in_a_kernel(tmp_path, kernel_environment):
     """From top to bottom, started in examples/ of a folder of its own."""
     work = tmp_path / "examples"

@@ -17,6 +17,8 @@ import pytest
 from tests.support.archives import tgz, wanted
 from tests.support.processes import Server, last_step, limit_file_size
 
+pytestmark = pytest.mark.slow  # each trains in processes of its own
+
 SAVE_EVERY = 4
 NOBODY = 65534
 LIMIT = 1000  # bytes: less than any file but the lock, more than what is printed
@@ -96,7 +98,6 @@ CASES = [
     if (failure, stage) not in NO_FAILURE
     and (failure != "read-only" or stage in ("run folder", "lock"))
 ]
-SLOW = pytest.mark.long
 IN_CI = {
     ("full", "event files"),
     ("full", "points"),
@@ -176,7 +177,9 @@ def mend(disk):
 @pytest.mark.parametrize(
     "failure, stage",
     [
-        pytest.param(*case, marks=() if case in IN_CI else SLOW, id=" - ".join(case))
+        pytest.param(
+            *case, marks=() if case in IN_CI else pytest.mark.long, id=" - ".join(case)
+        )
         for case in CASES
     ],
 )
