@@ -223,7 +223,7 @@ def _evaluates_as_the_method_says(run, capsys):
 
 
 def _exports(run, capsys):
-    """In the format of its own; and the SavedModel, whose state parts differ in size."""
+    """In a format of its own; and as a SavedModel with state parts of two sizes."""
     command = ["--mode=export", f"--save_path={run}", "--export_format=toy"]
     assert run_ptb.main(command) == 0
     assert "np.loadtxt" in capsys.readouterr().out
