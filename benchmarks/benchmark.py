@@ -45,10 +45,11 @@ SIDES = {
 class Worker:
     """A side of the comparison, stopped whenever it is not being measured."""
 
-    def __init__(self, python, side, workload, preset):
+    def __init__(self, python, side, workload, preset, folder=HERE):
+        """Starts workers.py of a folder."""
         self.side = side
         self._process = subprocess.Popen(
-            [python, str(HERE / "workers.py"), side, workload, str(preset)],
+            [python, str(folder / "workers.py"), side, workload, str(preset)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
