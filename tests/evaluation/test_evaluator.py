@@ -7,13 +7,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ptb_lm.config import Config
+from ptb_lm.data.vocabulary import Vocabulary
 from ptb_lm.data.windows import count_windows, read_window
 from ptb_lm.errors import UserError
-from ptb_lm.evaluation.evaluator import Evaluator
+from ptb_lm.evaluation.evaluator import Evaluator, score_run
+from ptb_lm.evaluation.plain import Plain
 from ptb_lm.model.language_model import LanguageModel
 from ptb_lm.model.recurrence import STEPS_OF_AN_ITERATION
+from ptb_lm.runs.folder import RunFolder
+from ptb_lm.runs.trained_run import TrainedRun
+from ptb_lm.training.step import TrainingProgram
 from tests.support import reference
 from tests.support.arithmetic import reference_parameters
+from tests.support.models import plain_evaluator
 
 VOCAB = 11
 
@@ -30,9 +37,9 @@ def random_ids(length, seed=0):
 @functools.cache
 def evaluator(tied, chunk_tokens):
     """Not compiled: every length would be traced anew."""
-    scorer = Evaluator(make_model(tied), chunk_tokens)
-    scorer._score_chunk = scorer._score_chunk_eagerly
-    return scorer
+    method = Plain(make_model(tied), Config())
+    method._score_window = method._score_window_eagerly
+    return Evaluator(method, chunk_tokens)
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -41,7 +48,7 @@ def test_exact_equals_the_reference(tied):
     params = reference_parameters(model.named_variables())
     nats, tokens = reference.perplexity_exact(params, ids, tied=tied)[:2]
     for chunk_tokens in (2048, 40):  # unrolled and looped, compiled
-        score = Evaluator(model, chunk_tokens).exact(ids)
+        score = plain_evaluator(model, chunk_tokens).exact(ids)
         assert score.tokens == tokens == 149
         assert score.nats == pytest.approx(nats, rel=1e-6)
 
@@ -51,7 +58,7 @@ def test_short_ends_of_texts(rnn_mode):
     """Fewer steps than the loop takes at once, after other batch sizes, compiled."""
     model = LanguageModel(VOCAB, 5, 2, init_scale=0.8, rnn_mode=rnn_mode)
     params = reference_parameters(model.named_variables())
-    scorer = Evaluator(model, chunk_tokens=24)
+    scorer = plain_evaluator(model, chunk_tokens=24)
     scorer.tutorial(random_ids(60), 3, 4)
     for length in (24 + 4, 24 + 1 + STEPS_OF_AN_ITERATION, 5, 2):
         ids = random_ids(length)
@@ -108,29 +115,35 @@ def test_chunks_are_as_long_as_asked():
     assert len(calls) == 4  # 19 predictions
 
 
-def test_a_run_without_checkpoints(tmp_path):
-    from ptb_lm.config import Config, EvaluationConfig
-    from ptb_lm.data.vocabulary import Vocabulary
-    from ptb_lm.evaluation.evaluator import score_run
-    from ptb_lm.runs.folder import RunFolder
+def test_nats_of_each_token_are_those_of_the_sum():
+    """A text of one token, or of none, has nothing to predict."""
+    ids = random_ids(150)
+    params = reference_parameters(make_model(False).named_variables())
+    for size in (150, 40, 2):
+        nats = evaluator(False, 40).token_nats(ids[:size])
+        assert nats.dtype == np.float32 and nats.shape == (size - 1,)
+        expected, _ = reference.perplexity_exact(params, ids[:size])[:2]
+        assert nats.sum() == pytest.approx(expected, rel=1e-5)
+    assert evaluator(False, 40).token_nats(ids[:1]).shape == (0,)
+    assert evaluator(False, 40).token_nats(ids[:0]).shape == (0,)
 
+
+def test_a_run_without_checkpoints(tmp_path):
     folder = RunFolder(tmp_path)
     folder.open_for_training(
         Config.from_values({"hidden_size": 3}), Vocabulary(["a", "b"])
     )
     ids = np.zeros(9, np.int32)
     with pytest.raises(UserError, match="no 'best' checkpoint yet"):
-        score_run(folder, ids, EvaluationConfig(), "a text")
-    from ptb_lm.training.step import TrainingProgram
-
+        score_run(TrainedRun(tmp_path), ids, Config(), "a text")
     program = TrainingProgram(folder.config(), 2)
     arrays = {name: v.numpy() for name, v in program.variables().items()}
     path = folder.checkpoints.save(1, arrays, {}, best=True)
-    assert score_run(folder, ids, EvaluationConfig(), "a text").tokens == 8
+    assert score_run(TrainedRun(tmp_path), ids, Config(), "a text").tokens == 8
     best = path.with_name(path.name.replace("last", "best"))
     best.write_bytes(best.read_bytes()[:-1])
     with (
         pytest.warns(UserWarning, match=best.name),
         pytest.raises(UserError, match="every 'best' checkpoint is damaged"),
     ):
-        score_run(folder, ids, EvaluationConfig(), "a text")
+        score_run(TrainedRun(tmp_path), ids, Config(), "a text")
