@@ -91,8 +91,8 @@ def test_a_step_that_is_not_finite_is_the_last(nats, norm):
 
 def test_what_must_be_finite_is_named():
     check_finite({"valid_perplexity": 1e300})
-    with pytest.raises(NotFinite, match="^the valid perplexity, inf,$"):
+    with pytest.raises(NotFinite, match=r"^the valid perplexity, inf,$"):
         check_finite({"train_perplexity": 1.0, "valid_perplexity": math.inf})
     check_finite_arrays({"a": np.ones(3)})
-    with pytest.raises(NotFinite, match="^model/b$"):
+    with pytest.raises(NotFinite, match=r"^model/b$"):
         check_finite_arrays({"a": np.ones(3), "model/b": np.array([[1.0, math.nan]])})
