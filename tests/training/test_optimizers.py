@@ -67,6 +67,7 @@ class Averaged(Optimizer):
         self.variables["steps"] = tf.Variable(0.0, trainable=False)
 
     def update(self, name, weight, gradient, rate, factor, step):
+        assert not isinstance(gradient, tf.IndexedSlices)
         if not name.endswith("bias"):  # a group of its own: biases stay
             weight.assign_sub(rate * factor * gradient)
         self.slot(name, "sum").assign_add(weight)

@@ -13,6 +13,7 @@ from ptb_lm.runs.folder import RunFolder
 from ptb_lm.training.schedules import Schedule
 from ptb_lm.training.step import TrainingProgram
 from tests.support.arithmetic import VOCAB, make_config, random_windows
+from tests.support.events import scores_of
 from tests.support.made_up import WINDOWS, train
 
 
@@ -80,6 +81,16 @@ class Warmth(Schedule):
     def rates(self, first, count, history):
         factor = history[-1].valid_perplexity if history else 1.0
         return (first + 1 + np.arange(count)) * self.config.learning_rate / factor
+
+
+def test_the_rate_of_a_step_is_that_of_its_epoch():
+    """Whatever has been measured since."""
+    schedule = Warmth(dataclasses.replace(Config().training, learning_rate=1.0), 10)
+    history = [scores_of(1), scores_of(2)]
+    perplexity = history[0].valid_perplexity
+    for known in (history[:1], history):
+        assert schedule.rate(9, known) == 10.0
+        assert schedule.rate(14, known) == 15.0 / perplexity
 
 
 @pytest.fixture

@@ -56,6 +56,21 @@ def test_early_stopping(made_up, tmp_path, valid, patience, epochs, best):
     assert again == results and snapshot(tmp_path / "run") == before
 
 
+@pytest.mark.parametrize(
+    "valid, last, best",
+    [
+        ([1.0, 2.0, 3.0, 4.0], 3.0, 4.0),  # two epochs, then the last and the best
+        ([2.0, 1.0, 3.0, 4.0], 3.0, 3.0),  # the last epoch is the best: scored once
+    ],
+)
+def test_the_last_and_the_best_weights_are_scored(made_up, tmp_path, valid, last, best):
+    made_up["valid"] = valid
+    results = train(tmp_path / "run")
+    assert results.last_weights.valid_perplexity == pytest.approx(math.exp(last))
+    assert results.best_weights.valid_perplexity == pytest.approx(math.exp(best))
+    assert RunFolder(tmp_path / "run").read_results() == results
+
+
 @pytest.mark.parametrize("nats, norm", [(math.nan, 1.0), (6.0, math.inf)])
 def test_not_finite(made_up, tmp_path, nats, norm):
     """At step 18 of 24: checkpoints of steps 12 and 15 stay, and nothing else."""
