@@ -64,7 +64,7 @@ def read_flags(arguments: Sequence[str]) -> flags.FlagValues:
     """The flags that the arguments set.
 
     Raises:
-      UserError: an unknown flag, a value of another type, or no flag at all.
+      UserError: an unknown flag, a value of another type, or what is no flag.
     """
     values = define_flags()
     try:

@@ -67,6 +67,7 @@ class Generator:
         Raises:
           UserError: the prompt has a word that the model cannot read.
         """
+        self._reader.check(prompt)
         ids = self._reader.ids(prompt)
         if not ids.size and self._reader.rules.line_end not in self._reader.tokens:
             raise UserError(

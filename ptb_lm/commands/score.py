@@ -90,8 +90,7 @@ class TextScorer:
         method = METHODS[config.evaluation.method](scorable(model), config)
         self._evaluator = Evaluator(method)
         # A sentence follows the end of a line.
-        context = LINE_END if config.generation.each_line else ""
-        self._context = self._reader.ids(context) if context else np.zeros(0, np.int32)
+        self._context = LINE_END if config.generation.each_line else ""
 
     def score(self, text: str) -> ScoredText:
         """Scores a text as a corpus is read: its last line of words is closed.
@@ -99,15 +98,15 @@ class TextScorer:
         Raises:
           UserError: there are unknown tokens and the vocabulary has no ``<unk>``.
         """
-        is_open = self._reader.rules.token_type == "word" and text[-1:] != LINE_END
-        ids = self._reader.ids(text + LINE_END if is_open else text)
-        nats = self._evaluator.token_nats(np.concatenate([self._context, ids]))
-        first = [] if self._context.size else [None]
-        counted = nats[len(self._context) - 1 if self._context.size else 0 :]
-        return ScoredText(
-            [self._reader.tokens[index] for index in ids.tolist()],
-            [*first, *counted.tolist()][: len(ids)],
-        )
+        reader = self._reader
+        reader.check(text)
+        is_open = reader.rules.token_type == "word" and not text.endswith(LINE_END)
+        ids = reader.ids(text + LINE_END if is_open else text)
+        before = reader.ids(self._context)
+        nats = self._evaluator.token_nats(np.concatenate([before, ids])).tolist()
+        # Of the first token of all there are none.
+        counted = [None, *nats][len(before) :][: len(ids)]
+        return ScoredText([reader.tokens[index] for index in ids.tolist()], counted)
 
 
 def _show(scored: ScoredText, style: str) -> None:

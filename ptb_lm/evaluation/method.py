@@ -14,11 +14,14 @@ import tensorflow as tf
 class Scorable(Protocol):
     """A model as a method sees it: a `LanguageModel`, or what stands for one.
 
-    Inside, tensors are time-major, as in `LanguageModel`. A model whose weights are
-    variables has its gradients too.
+    Inside, tensors are time-major, as in `LanguageModel`. A method may take gradients
+    of what it is given, and change the weights, which `begin` has to put back.
     """
 
     vocab_size: int
+
+    def named_variables(self) -> dict[str, tf.Variable]:
+        """The weights by name; none where they cannot be known."""
 
     def initial_state(self, batch_size: int | tf.Tensor) -> Any:
         """State before the first token."""
@@ -29,7 +32,10 @@ class Scorable(Protocol):
     def features(
         self, embedded: tf.Tensor, state: Any, *, with_gradient: bool = True
     ) -> tuple[tf.Tensor, Any]:
-        """What the softmax reads, float32 [time, batch, width], and the state after."""
+        """What the softmax reads, float32 [time, batch, width], and the state after.
+
+        With with_gradient=False, what only the gradient needs may be spared.
+        """
 
     def logits(self, features: tf.Tensor) -> tf.Tensor:
         """Unnormalized log-probabilities [time, batch, vocabulary]."""

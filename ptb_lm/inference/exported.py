@@ -17,6 +17,10 @@ class Exported:
         self._functions = functions
         self.vocab_size = int(functions.vocabulary()["tokens"].shape[0])
 
+    def named_variables(self) -> dict[str, tf.Variable]:
+        """None: the names of an export's weights are not known."""
+        return {}
+
     def initial_state(self, batch_size: int | tf.Tensor) -> tf.Tensor:
         """Zero state, as the export packs it."""
         return self._functions.initial_state(batch_size)["state"]

@@ -26,6 +26,10 @@ class RowIndependent:
         self._model = model
         self.vocab_size = model.vocab_size
 
+    def named_variables(self) -> dict[str, tf.Variable]:
+        """The weights of the model."""
+        return self._model.named_variables()
+
     def initial_state(self, batch_size: int | tf.Tensor) -> State:
         """Zero state of these rows, and of those that are added to them."""
         return self._model.initial_state(tf.maximum(batch_size, FEWEST_ROWS))

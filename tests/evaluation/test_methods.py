@@ -10,6 +10,7 @@ import tensorflow as tf
 import run_ptb
 from ptb_lm.config import Config
 from ptb_lm.evaluation.evaluator import Evaluator
+from ptb_lm.inference.scoring import RowIndependent
 from ptb_lm.model.language_model import LanguageModel
 from ptb_lm.registry import METHODS
 from ptb_lm.runs.trained_run import TrainedRun
@@ -55,6 +56,31 @@ def run(tmp_path_factory):
     return make_run(tmp_path_factory.mktemp("methods") / "run").path
 
 
+class Learning:
+    """Takes a step on the softmax bias after every token: a dynamic evaluation."""
+
+    def __init__(self, model, config):
+        self.model = model
+        self.bias = model.named_variables()["softmax_bias"]
+        self.start = tf.identity(self.bias)
+
+    def begin(self, batch_size):
+        self.bias.assign(self.start)
+        self.state = self.model.initial_state(batch_size)
+
+    def score(self, inputs, targets):
+        nats = []
+        for step in range(inputs.shape[1]):
+            embedded = self.model.embed(tf.transpose(inputs)[step : step + 1])
+            with tf.GradientTape() as tape:
+                features, self.state = self.model.features(embedded, self.state)
+                token = tf.transpose(targets)[step : step + 1]
+                nats.append(self.model.token_nats(features, token))
+                loss = tf.reduce_sum(nats[-1])
+            self.bias.assign_sub(0.5 * tape.gradient(loss, self.bias))
+        return tf.transpose(tf.concat(nats, axis=0))
+
+
 def expected_nats(model, ids):
     """What `Repeated` should give, from all of the model's logits at once."""
     said = tf.nn.softmax(model(ids[None])[0])[0].numpy()
@@ -78,6 +104,18 @@ def test_a_method_carries_its_own_state_from_window_to_window():
     rows = ids.reshape(3, 30)[:, :26]
     expected = sum(expected_nats(model, row).sum() for row in rows)
     assert score.tokens == 75 and score.nats == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("stands_for_it", [lambda model: model, RowIndependent])
+def test_a_method_may_learn_and_puts_the_weights_back(stands_for_it):
+    model = LanguageModel(23, 10, 1, init_scale=0.7, seed=1)
+    ids = np.full(30, 5, np.int32)
+    plain = plain_evaluator(model).token_nats(ids)
+    evaluator = Evaluator(Learning(stands_for_it(model), Config()), chunk_tokens=8)
+    first, again = (evaluator.token_nats(ids) for _ in range(2))
+    np.testing.assert_allclose(first[0], plain[0], rtol=1e-5)  # score first
+    assert first[-1] < plain[-1] / 2  # then learn
+    np.testing.assert_array_equal(first, again)
 
 
 def test_plain_starts_anew_for_every_text():
@@ -121,6 +159,9 @@ def test_plain_needs_no_more_than_scorable():
 
     class Uniform:
         vocab_size = 8
+
+        def named_variables(self):
+            return {}
 
         def initial_state(self, batch_size):
             return tf.zeros([0])
