@@ -33,3 +33,15 @@ def real_data():
     if not root:
         pytest.skip("PTB_LM_TEST_DATA does not name a folder with real data")
     return pathlib.Path(root)
+
+
+@pytest.fixture(scope="session")
+def exported_run(tmp_path_factory):
+    """Folder of a run of random weights, exported once; copy it to change it."""
+    import run_ptb
+    from tests.support.models import make_run
+
+    path = tmp_path_factory.mktemp("exported") / "my run"
+    make_run(path)
+    assert run_ptb.main(["--mode=export", f"--save_path={path}"]) == 0
+    return path

@@ -3,14 +3,12 @@
 import collections
 import io
 import pathlib
+import shutil
 import sys
 
 import pytest
 
 import run_ptb
-from ptb_lm.export.exporter import export_run
-from ptb_lm.runs.trained_run import TrainedRun
-from tests.support.models import make_run
 
 FILES = {
     "config": "flags.txt",
@@ -21,11 +19,11 @@ FILES = {
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = make_run(tmp_path_factory.mktemp("once") / "run")
-    export_run(TrainedRun(folder.path))
-    (folder.path / "text.txt").write_text("w1 w2 w3\n")
-    return folder.path
+def run(exported_run, tmp_path_factory):
+    path = tmp_path_factory.mktemp("once") / "run"
+    shutil.copytree(exported_run, path)
+    (path / "text.txt").write_text("w1 w2 w3\n")
+    return path
 
 
 @pytest.fixture

@@ -18,20 +18,15 @@ import tensorflow as tf
 import run_ptb
 from ptb_lm.commands import sample
 from ptb_lm.data.vocabulary import Vocabulary
-from ptb_lm.export.exporter import export_run
 from ptb_lm.inference.opening import open_text_model
-from ptb_lm.runs.trained_run import TrainedRun
 from tests.support.models import VOCABULARY, make_run
 
 ROOT = pathlib.Path(run_ptb.__file__).parent
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A run in a folder with a blank in its name, exported."""
-    folder = make_run(tmp_path_factory.mktemp("commands") / "my run")
-    export_run(TrainedRun(folder.path))
-    return folder.path
+@pytest.fixture
+def run(exported_run):
+    return exported_run
 
 
 @pytest.fixture

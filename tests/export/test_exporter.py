@@ -25,23 +25,15 @@ from tests.support.models import (
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A run, exported."""
-    folder = make_run(tmp_path_factory.mktemp("export") / "my run")
-    export_run(TrainedRun(folder.path))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def live(run):
-    return open_text_model(run.path)
+def live(exported_run):
+    return open_text_model(exported_run)
 
 
 TEXT = "w1 w2 w3\nw4 w5"
 
 
-def test_keras_file(run, live):
-    model = keras.saving.load_model(run.path / "model.keras")
+def test_keras_file(exported_run, live):
+    model = keras.saving.load_model(exported_run / "model.keras")
     ids = VOCABULARY.encode(TokenRules().split(TEXT, close_lines=True))
     expected = live.score([TEXT])["perplexities"].numpy()[0]
     assert plain_evaluator(model).exact(ids).perplexity == pytest.approx(
@@ -49,9 +41,9 @@ def test_keras_file(run, live):
     )
 
 
-def copied(run, path):
+def copied(exported_run, path):
     """A copy of the run, its SavedModel, and every file with what it holds."""
-    shutil.copytree(run.path, path)
+    shutil.copytree(exported_run, path)
     return TrainedRun(path), path / "saved_model"
 
 
@@ -59,8 +51,8 @@ def scores(perplexity):
     return SplitScores(perplexity, perplexity, perplexity)
 
 
-def test_export_replaces_the_older_one(run, tmp_path):
-    trained, path = copied(run, tmp_path / "run")
+def test_export_replaces_the_older_one(exported_run, tmp_path):
+    trained, path = copied(exported_run, tmp_path / "run")
     (path / "old").touch()
     stale = trained.path / ".export.killed"
     stale.mkdir()
@@ -81,8 +73,8 @@ def test_export_replaces_the_older_one(run, tmp_path):
     assert facts["weights"] == "best"
 
 
-def test_a_failed_export_leaves_the_older_one(run, tmp_path, monkeypatch):
-    trained, path = copied(run, tmp_path / "run")
+def test_a_failed_export_leaves_the_older_one(exported_run, tmp_path, monkeypatch):
+    trained, path = copied(exported_run, tmp_path / "run")
     before = (path / "saved_model.pb").read_bytes()
 
     def full(*args, **kwargs):
@@ -141,8 +133,8 @@ def test_a_format_that_cannot_express_a_model_says_so(words, tmp_path, capsys):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_one_format_leaves_the_others(run, tmp_path):
-    trained, path = copied(run, tmp_path / "run")
+def test_one_format_leaves_the_others(exported_run, tmp_path):
+    trained, path = copied(exported_run, tmp_path / "run")
     before = (path / "saved_model.pb").stat().st_mtime_ns
     (trained.path / "model.keras").write_bytes(b"old")
     assert export_run(trained, "keras") == [trained.path / "model.keras"]

@@ -12,34 +12,21 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ptb_lm.export.exporter import export_run
 from ptb_lm.inference.arguments import FUNCTIONS
 from ptb_lm.inference.opening import open_text_model
-from ptb_lm.runs.trained_run import TrainedRun
-from tests.support.models import (
-    make_run,
-)
 
 TEXTS = ["w1 w2 w3\nw4 w5", "w6", "", "w7 nowhere w8\n", "w9 " * 40]
 SAVED_MODEL_CLI = pathlib.Path(sys.executable).parent / "saved_model_cli"
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A run, exported."""
-    folder = make_run(tmp_path_factory.mktemp("export") / "my run")
-    export_run(TrainedRun(folder.path))
-    return folder
+def live(exported_run):
+    return open_text_model(exported_run)
 
 
 @pytest.fixture(scope="module")
-def live(run):
-    return open_text_model(run.path)
-
-
-@pytest.fixture(scope="module")
-def loaded(run):
-    return tf.saved_model.load(str(run.path / "saved_model"))
+def loaded(exported_run):
+    return tf.saved_model.load(str(exported_run / "saved_model"))
 
 
 # --- the SavedModel ----------------------------------------------------------------
@@ -104,10 +91,10 @@ print(json.dumps([
 """
 
 
-def test_another_process_needs_tensorflow_alone(run, live, tmp_path):
+def test_another_process_needs_tensorflow_alone(exported_run, live, tmp_path):
     """With no folder of ours on its path, and moved away from its run."""
     moved = tmp_path / "moved"
-    shutil.copytree(run.path / "saved_model", moved)
+    shutil.copytree(exported_run / "saved_model", moved)
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     done = subprocess.run(
         [sys.executable, "-I", "-c", ELSEWHERE, str(moved)],
@@ -133,8 +120,8 @@ def saved_model_cli(*arguments):
     return done.stdout
 
 
-def test_saved_model_cli_shows_the_signatures(run):
-    shown = saved_model_cli("show", "--dir", run.path / "saved_model", "--all")
+def test_saved_model_cli_shows_the_signatures(exported_run):
+    shown = saved_model_cli("show", "--dir", exported_run / "saved_model", "--all")
     for name in FUNCTIONS:
         assert f"signature_def['{name}']" in shown
     generate = shown.split("signature_def['generate']")[1].split("signature_def[")[0]
@@ -145,9 +132,9 @@ def test_saved_model_cli_shows_the_signatures(run):
     assert "shape: (-1, -1, 23)" in step and "shape: (-1, 40)" in step
 
 
-def test_saved_model_cli_runs(run, live):
+def test_saved_model_cli_runs(exported_run, live):
     printed = saved_model_cli(
-        *("run", "--dir", run.path / "saved_model"),
+        *("run", "--dir", exported_run / "saved_model"),
         *("--tag_set", "serve", "--signature_def", "generate", "--input_exprs"),
         "prompts=['w1 w2'];num_tokens=6;temperature=1.0;top_k=0;top_p=1.0;seed=5;"
         "allow_unknown=False",
