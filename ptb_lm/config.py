@@ -38,12 +38,12 @@ class RunConfig(Validated):
     )
     model: str = option(
         "small",
-        "Preset: loads flags/NAME.flags; flags typed by you win over it.",
+        "Preset: the options of flags/NAME.flags. Options that you type win over it.",
         common=True,
     )
     save_path: str = option(
         "",
-        "Folder of the run. Starting again on the same folder resumes it."
+        "Folder of the run. A run that it holds is resumed, with its own options."
         " Empty: runs/MODEL-CORPUS.",
         defines_run=False,
         common=True,
@@ -303,7 +303,7 @@ class EvaluationConfig(Validated):
     )
     text_file: str = option(
         "",
-        "Text file to evaluate instead of a split, or to score, one sentence a line.",
+        "Text file to evaluate instead of a split, or to score.",
         defines_run=False,
         common=True,
     )

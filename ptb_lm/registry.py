@@ -91,7 +91,7 @@ DROPOUTS = Registry(
     step=("ptb_lm.model.dropout:STEP", "a new mask at every time step"),
     sequence=(
         "ptb_lm.model.dropout:SEQUENCE",
-        "one mask for all time steps of a window (Gal and Ghahramani 2016)",
+        "one mask for all time steps of a window, Gal and Ghahramani 2016",
     ),
 )
 OPTIMIZERS = Registry(

@@ -34,6 +34,8 @@ NOT_RUN = {
     "python examples/mnist_rows.py": "takes minutes; see test_examples.py",
     "saved_model_cli show --dir RUN": "RUN stands for a run's folder",
     "python benchmarks/benchmark.py": "takes half an hour, and PyTorch",
+    "git worktree add ../before REVISION": "REVISION stands for a commit",
+    "python benchmarks/revisions.py": "measures the speed of two checkouts",
     "python benchmarks/products.py": "measures speed",
     "python benchmarks/reading.py": "takes minutes, and a gigabyte of disk",
 }

@@ -105,7 +105,7 @@ def test_every_flag_in_the_documents_exists():
     names = {field.name for _, fields in option_groups() for field in fields}
     names |= {"help", "helpfull", "flagfile"}
     names |= {"logdir"}  # of TensorBoard
-    names |= {"rounds", "presets", "torch_python"}  # of the benchmark
+    names |= {"rounds", "presets", "torch_python", "other"}  # of the benchmarks
     names |= {"out"}  # of the example with MNIST
     others = r"(?m)^.*\b(saved_model_cli|pip|ruff|git|pre-commit)\b.*$"
     for document, text in DOCUMENTS.items():
