@@ -7,7 +7,7 @@ are time-major, which makes a time step a contiguous slice.
 
 import dataclasses
 import itertools
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -21,6 +21,22 @@ from ptb_lm.registry import CELLS, DROPOUTS
 
 # Per layer the parts that the cell names (h and c of an LSTM), each [batch, size].
 State = list[list[tf.Tensor]]
+
+
+class Outputs(NamedTuple):
+    """What the recurrent stack says of a window; [time, batch, width] each.
+
+    Attributes:
+      features: the inputs of the softmax.
+      state: after the window.
+      raw: outputs of the last layer, before dropout.
+      dropped: the same after dropout; without dropout, `raw` itself.
+    """
+
+    features: tf.Tensor
+    state: State
+    raw: tf.Tensor
+    dropped: tf.Tensor
 
 
 @keras.saving.register_keras_serializable("ptb_lm")
@@ -167,6 +183,17 @@ class LanguageModel(keras.Model):
         dropout_seed: tuple[tf.Tensor, tf.Tensor] | None = None,
         with_gradient: bool = True,
     ) -> tuple[tf.Tensor, State]:
+        """The inputs of the softmax and the final state, see `outputs`."""
+        outputs = self.outputs(embedded, state, dropout_seed, with_gradient)
+        return outputs.features, outputs.state
+
+    def outputs(
+        self,
+        embedded: tf.Tensor,
+        state: State,
+        dropout_seed: tuple[tf.Tensor, tf.Tensor] | None = None,
+        with_gradient: bool = True,
+    ) -> Outputs:
         """Runs the recurrent stack.
 
         Args:
@@ -177,18 +204,19 @@ class LanguageModel(keras.Model):
           with_gradient: False spares what only the gradient needs.
 
         Returns:
-          The inputs of the softmax [time, batch, hidden], and the final state.
+          The inputs of the softmax, the final state, and what the last layer says
+          before and after dropout, which costs nothing where it is not read.
         """
         cell = CELLS[self.cell]
-        outputs = self._drop(embedded, dropout_seed, 0)
+        raw = dropped = self._drop(embedded, dropout_seed, 0)
         final_state = []
         for index, (layer, layer_state) in enumerate(
             zip(self.recurrent_layers, state, strict=True), start=1
         ):
-            outputs, layer_final = cell.run(layer, outputs, layer_state, with_gradient)
-            outputs = self._drop(outputs, dropout_seed, index)
+            raw, layer_final = cell.run(layer, dropped, layer_state, with_gradient)
+            dropped = self._drop(raw, dropout_seed, index)
             final_state.append(layer_final)
-        return outputs, final_state
+        return Outputs(dropped, final_state, raw, dropped)
 
     def _drop(
         self,
