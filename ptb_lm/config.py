@@ -11,7 +11,13 @@ from collections.abc import Iterator
 from typing import Any, get_type_hints
 
 from ptb_lm.errors import UserError
-from ptb_lm.options import Validated, format_value, option, parse_bool
+from ptb_lm.options import (
+    Validated,
+    format_value,
+    option,
+    parse_bool,
+    parse_sizes,
+)
 from ptb_lm.registry import (
     CELLS,
     DROPOUTS,
@@ -132,10 +138,24 @@ class ModelConfig(Validated):
 
     hidden_size: int = option(
         200,
-        "Units of each layer and width of the embedding.",
+        "Units of each layer, and width of the embedding.",
         minimum=1,
         maximum=2**31 - 1,
         common=True,
+    )
+    embedding_size: int = option(
+        0,
+        "Width of the embedding. 0: hidden_size.",
+        minimum=0,
+        maximum=2**31 - 1,
+        since=2,
+    )
+    layer_sizes: str = option(
+        "",
+        "Units of each layer, as many numbers as --num_layers says, separated by"
+        " commas. Empty: hidden_size.",
+        parse=parse_sizes,
+        since=2,
     )
     num_layers: int = option(
         2,
@@ -180,7 +200,8 @@ class ModelConfig(Validated):
     )
     tied: bool = option(
         False,
-        "Use the embedding as the softmax weights (Press and Wolf, 2017).",
+        "Use the embedding as the softmax weights (Press and Wolf 2017). If the last"
+        " layer has another width, a trained projection brings it to the embedding's.",
         common=True,
     )
     rnn_mode: str = option(
@@ -195,6 +216,36 @@ class ModelConfig(Validated):
         " and its sums included, is float32.",
         choices=("float32", "bfloat16"),
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        sizes = parse_sizes(self.layer_sizes)
+        if sizes and len(sizes) != self.num_layers:
+            raise UserError(
+                f"--layer_sizes={self.layer_sizes}: the number of layers is"
+                f" {len(sizes)} here and {self.num_layers} in --num_layers"
+            )
+
+    @property
+    def embedding_width(self) -> int:
+        """Width of the embedding."""
+        return self.embedding_size or self.hidden_size
+
+    @property
+    def layer_units(self) -> list[int]:
+        """Units of each layer."""
+        return parse_sizes(self.layer_sizes) or [self.hidden_size] * self.num_layers
+
+    @property
+    def last_units(self) -> int:
+        """Units of the last layer."""
+        sizes = parse_sizes(self.layer_sizes)
+        return sizes[-1] if sizes else self.hidden_size
+
+    @property
+    def projects(self) -> bool:
+        """Whether a projection brings the last outputs to the embedding's width."""
+        return self.tied and self.last_units != self.embedding_width
 
 
 @dataclasses.dataclass(frozen=True)

@@ -142,9 +142,9 @@ class TrainingProgram:
             nats = tf.reduce_sum(model.token_nats(features, tf.transpose(targets)))
             loss = nats / self._loss_divisor
         gradients = tape.gradient(loss, self.weights | {"embedded": embedded})
-        rows = tf.reshape(gradients.pop("embedded"), [-1, model.hidden_size])
+        rows = tf.reshape(gradients.pop("embedded"), [-1, embedded.shape[-1]])
         slices = deduplicate(tf.reshape(ids, [-1]), rows, model.vocab_size)
-        if model.tied:
+        if model.options.tied:
             gradients["embedding"] = tf.tensor_scatter_nd_add(
                 gradients["embedding"], slices.indices[:, None], slices.values
             )

@@ -26,6 +26,7 @@ SIZES_FROM_ONE = [
     "num_neighbours",
 ]
 SIZES_FROM_ZERO = [
+    "embedding_size",
     "max_vocab_size",
     "max_tokens",
     "max_epoch",
@@ -302,11 +303,19 @@ def test_missing_value(fails, flag):
         "--cell=transformer",
         "--loss_scale=median",
         "--normalize=digits",
+        *(f"--layer_sizes={value}" for value in ("0", "2,", "2 3", "-1", "9" * 5000)),
     ],
 )
 def test_value_out_of_range(fails, corpus, tmp_path, flag):
     line = fails(flag, f"--data_path={corpus}", f"--save_path={tmp_path}/run")
     assert line.startswith(f"{flag}: must be ")
+
+
+def test_layer_sizes_that_are_not_as_many_as_layers(fails, corpus):
+    line = fails(f"--data_path={corpus}", "--model=test", "--layer_sizes=4,5,6")
+    assert line == (
+        "--layer_sizes=4,5,6: the number of layers is 3 here and 1 in --num_layers"
+    )
 
 
 def test_value_beyond_floating_point(fails):

@@ -115,7 +115,7 @@ def test_the_kind_is_saved(tmp_path):
     ids = np.arange(8, dtype=np.int32).reshape(2, 4)
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
-    assert loaded.dropout == "sequence"
+    assert loaded.options.dropout == "sequence"
     np.testing.assert_array_equal(
         loaded(ids, training=True, step=2)[0], model(ids, training=True, step=2)[0]
     )
@@ -125,10 +125,10 @@ def test_files_from_before_there_were_kinds():
     """A model.keras and a flags.txt without the option mean a mask at every step."""
     config = LanguageModel(9, 4, 1, keep_prob=KEEP).get_config()
     del config["dropout"]
-    assert LanguageModel.from_config(config).dropout == "step"
+    assert LanguageModel.from_config(config).options.dropout == "step"
     assert Config.from_text("--keep_prob=0.5\n", "flags.txt").model.dropout == "step"
 
 
 def test_no_such_kind():
-    with pytest.raises(UserError, match="no dropout 'never'; there are step, seq"):
+    with pytest.raises(UserError, match="--dropout=never: must be one of step, seq"):
         LanguageModel(9, 4, 1, dropout="never")

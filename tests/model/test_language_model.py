@@ -99,7 +99,7 @@ def cell_name(request):
 def test_the_facts_are_those_of_the_layers(cell_name):
     config = make_config(cell=cell_name)
     model = TrainingProgram(config, VOCAB).model
-    cell, hidden = CELLS[cell_name], model.hidden_size
+    cell, hidden = CELLS[cell_name], model.options.hidden_size
     for layer, parts in zip(model.recurrent_layers, model.state_parts, strict=True):
         assert [size for _, size in parts] == tf.nest.flatten(layer.state_size)
         assert cell.parameters(hidden, hidden) == layer.count_params()
@@ -176,7 +176,7 @@ def test_a_cell_from_outside_the_package_carries_its_state():
 
 
 def test_no_such_cell():
-    with pytest.raises(UserError, match="no cell 'trace'; there are lstm, gru, rnn"):
+    with pytest.raises(UserError, match="--cell=trace: must be one of lstm, gru, rnn"):
         LanguageModel(9, 4, 1, cell="trace")
 
 
