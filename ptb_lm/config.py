@@ -16,6 +16,7 @@ from ptb_lm.options import (
     format_value,
     option,
     parse_bool,
+    parse_distribution,
     parse_sizes,
 )
 from ptb_lm.registry import (
@@ -191,6 +192,34 @@ class ModelConfig(Validated):
         " the layers are zero.",
         minimum=0.0,
     )
+    embedding_init: str = option(
+        "",
+        "Initial embedding: uniform:SCALE (in [-SCALE, SCALE]) or normal:SCALE (of"
+        " that standard deviation). Empty: as --init_scale says.",
+        parse=parse_distribution,
+        since=2,
+    )
+    layer_init: str = option(
+        "",
+        "Initial matrices of the layers, written as --embedding_init.",
+        parse=parse_distribution,
+        since=2,
+    )
+    softmax_init: str = option(
+        "",
+        "Initial matrix of the softmax, or of the projection before a tied one,"
+        " written as --embedding_init.",
+        parse=parse_distribution,
+        since=2,
+    )
+    softmax_bias_init: str = option(
+        "uniform",
+        "Initial bias of the softmax: uniform (as --init_scale says), zero, or"
+        " unigram (log of the frequency of each token in the training text, with one"
+        " added to each count).",
+        choices=("uniform", "zero", "unigram"),
+        since=2,
+    )
     forget_bias: float = option(
         0.0,
         "Initial bias of the LSTM's forget gate. With 1, the network remembers from"
@@ -224,6 +253,11 @@ class ModelConfig(Validated):
             raise UserError(
                 f"--layer_sizes={self.layer_sizes}: the number of layers is"
                 f" {len(sizes)} here and {self.num_layers} in --num_layers"
+            )
+        if self.softmax_init and self.tied and not self.projects:
+            raise UserError(
+                f"--softmax_init={self.softmax_init}: with --tied the softmax has no"
+                " matrix of its own; use --embedding_init"
             )
 
     @property

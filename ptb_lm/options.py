@@ -124,3 +124,15 @@ def parse_sizes(text: str) -> list[int]:
     if not re.fullmatch(f"{_SIZE}(,{_SIZE})*", text):
         raise ValueError("must be positive integers separated by commas")
     return [int(size) for size in text.split(",")]
+
+
+def parse_distribution(text: str) -> tuple[str, float]:
+    """Reads uniform:0.1, within +-0.1, or normal:0.1, of that standard deviation."""
+    name, _, number = text.partition(":")
+    try:
+        scale = float(number)
+    except ValueError:
+        scale = math.nan
+    if name not in ("uniform", "normal") or not 0 <= scale < math.inf:
+        raise ValueError("must be uniform:SCALE or normal:SCALE, such as uniform:0.1")
+    return name, scale

@@ -14,8 +14,9 @@ import numpy as np
 import tensorflow as tf
 
 from ptb_lm.config import Config, ModelConfig
-from ptb_lm.model.cell import LayerOptions
+from ptb_lm.model.cell import Cell, Layer, LayerOptions
 from ptb_lm.model.dropout import PLACES, place_name
+from ptb_lm.model.initializers import make_initializer
 from ptb_lm.model.losses import token_nats
 from ptb_lm.model.precision import cast, matmul
 from ptb_lm.registry import CELLS, DROPOUTS
@@ -72,11 +73,11 @@ class LanguageModel(keras.Model):
         seed: int = 0,
         **kwargs: Any,
     ):
-        """Creates the variables, each uniform in [-init_scale, init_scale].
+        """Creates the variables, with the initial values that the options say.
 
-        The layers' biases start at zero, that of an LSTM's forget gate at
-        forget_bias. Every variable draws from a stream of its own, spawned from the
-        seed.
+        Every variable draws from a stream of its own, spawned from the seed. The
+        bias of the softmax is zero if it is to be that of the unigrams, until
+        `set_unigram_bias` sets it.
 
         Args:
           vocab_size: number of tokens.
@@ -108,34 +109,48 @@ class LanguageModel(keras.Model):
 
     def _create_weights(self) -> None:
         """Creates the layers and variables, in the order of their seeds."""
-        options, vocab_size = self.options, self.vocab_size
-        widths = [options.embedding_width, *options.layer_units]
+        options = self.options
         count = 3 + options.num_layers * len(self._cell.weight_names)
         seeds = iter(np.random.SeedSequence(self.seed).generate_state(count).tolist())
 
-        def uniform() -> keras.Initializer:
-            scale, seed = options.init_scale, next(seeds)
-            return keras.initializers.RandomUniform(-scale, scale, seed=seed)
+        def drawn(distribution: str = "") -> keras.Initializer:
+            return make_initializer(distribution, options.init_scale, next(seeds))
 
-        def weight(name: str, *shape: int) -> keras.Variable:
-            return self.add_weight(shape=shape, initializer=uniform(), name=name)
+        def weight(
+            name: str, initializer: keras.Initializer, *shape: int
+        ) -> keras.Variable:
+            return self.add_weight(shape=shape, initializer=initializer, name=name)
 
-        self.embedding = weight("embedding", vocab_size, widths[0])
+        size, width = self.vocab_size, options.embedding_width
+        self.embedding = weight("embedding", drawn(options.embedding_init), size, width)
         layer_options = LayerOptions(
-            uniform, options.forget_bias, options.rnn_mode, self.matmul_dtype
+            lambda: drawn(options.layer_init),
+            options.forget_bias,
+            options.rnn_mode,
+            self.matmul_dtype,
         )
-        self.recurrent_layers = []
-        for index, (width, units) in enumerate(itertools.pairwise(widths)):
-            name = f"{options.cell}_{index}"
-            layer = self._cell.make_layer(units, name, layer_options)
-            layer.build((None, None, width))
-            self.recurrent_layers.append(layer)
-        self.softmax_bias = weight("softmax_bias", vocab_size)
+        self.recurrent_layers = _make_layers(self._cell, options, layer_options)
+        bias, matrix = drawn(), drawn(options.softmax_init)
+        if options.softmax_bias_init != "uniform":
+            bias = keras.initializers.Zeros()
+        self.softmax_bias = weight("softmax_bias", bias, size)
         self.softmax_kernel = self.projection = None
+        last = options.last_units
         if not options.tied:
-            self.softmax_kernel = weight("softmax_kernel", widths[-1], vocab_size)
+            self.softmax_kernel = weight("softmax_kernel", matrix, last, size)
         elif options.projects:
-            self.projection = weight("projection", widths[-1], widths[0])
+            self.projection = weight("projection", matrix, last, width)
+
+    def set_unigram_bias(self, counts: np.ndarray) -> None:
+        """Makes the softmax without its matrix the distribution of the unigrams.
+
+        b_i = log((n_i + 1) / sum_j (n_j + 1))
+
+        Args:
+          counts: n, how often each token is in the training text, [vocabulary].
+        """
+        smoothed = counts + 1.0
+        self.softmax_bias.assign(np.log(smoothed / smoothed.sum()))
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments, for Keras saving."""
@@ -219,16 +234,11 @@ class LanguageModel(keras.Model):
             )
             dropped = self._drop(raw, dropout_seed, index)
             final_state.append(layer_final)
-        return Outputs(self._project(dropped), final_state, raw, dropped)
-
-    def _project(self, outputs: tf.Tensor) -> tf.Tensor:
-        """Outputs of the last layer [time, batch, units], as the softmax reads them."""
-        if self.projection is None:
-            return outputs
-        matrix = cast(self.projection.value, self.matmul_dtype)
-        rows = matmul(tf.reshape(outputs, [-1, matrix.shape[0]]), matrix)
-        time, batch, _ = tf.unstack(tf.shape(outputs))
-        return tf.reshape(rows, [time, batch, matrix.shape[1]])
+        features = dropped
+        if self.projection is not None:
+            matrix = cast(self.projection.value, self.matmul_dtype)
+            features = _multiply(dropped, matrix)
+        return Outputs(features, final_state, raw, dropped)
 
     def _drop(
         self,
@@ -295,6 +305,25 @@ class LanguageModel(keras.Model):
             seeds = tf.constant(self.seed, tf.int64), tf.cast(step, tf.int64)
         features, state = self.features(self.embed(tf.transpose(ids)), state, seeds)
         return tf.transpose(self.logits(features), [1, 0, 2]), state
+
+
+def _make_layers(cell: Cell, options: ModelConfig, of_all: LayerOptions) -> list[Layer]:
+    """The recurrent layers, built, the lowest first."""
+    layers = []
+    widths = [options.embedding_width, *options.layer_units]
+    for index, (width, units) in enumerate(itertools.pairwise(widths)):
+        layer = cell.make_layer(units, f"{options.cell}_{index}", of_all)
+        layer.build((None, None, width))
+        layers.append(layer)
+    return layers
+
+
+def _multiply(sequence: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
+    """[time, batch, rows] times [rows, columns] -> [time, batch, columns]."""
+    time, batch, _ = tf.unstack(tf.shape(sequence))
+    rows, columns = matrix.shape
+    product = matmul(tf.reshape(sequence, [-1, rows]), matrix)
+    return tf.reshape(product, [time, batch, columns])
 
 
 def build_model(config: Config, vocab_size: int) -> LanguageModel:

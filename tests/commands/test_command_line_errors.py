@@ -303,6 +303,13 @@ def test_missing_value(fails, flag):
         "--cell=transformer",
         "--loss_scale=median",
         "--normalize=digits",
+        *(
+            f"--embedding_init={value}"
+            for value in ("uniform", "normal:", "cauchy:1", "uniform:-1", "normal:inf")
+        ),
+        "--layer_init=0.1",
+        "--softmax_init=normal:nan",
+        "--softmax_bias_init=ones",
         *(f"--layer_sizes={value}" for value in ("0", "2,", "2 3", "-1", "9" * 5000)),
     ],
 )
@@ -315,6 +322,14 @@ def test_layer_sizes_that_are_not_as_many_as_layers(fails, corpus):
     line = fails(f"--data_path={corpus}", "--model=test", "--layer_sizes=4,5,6")
     assert line == (
         "--layer_sizes=4,5,6: the number of layers is 3 here and 1 in --num_layers"
+    )
+
+
+def test_distribution_of_a_matrix_that_a_tied_softmax_lacks(fails, corpus):
+    line = fails(f"--data_path={corpus}", "--tied", "--softmax_init=normal:1")
+    assert line == (
+        "--softmax_init=normal:1: with --tied the softmax has no matrix of its own;"
+        " use --embedding_init"
     )
 
 
