@@ -180,9 +180,46 @@ class ModelConfig(Validated):
         maximum=1.0,
         common=True,
     )
+    keep_prob_embedding: float = option(
+        1.0,
+        "Probability that dropout keeps a word. One that is dropped is dropped"
+        " wherever it occurs in the window.",
+        above=0.0,
+        maximum=1.0,
+        since=2,
+    )
+    keep_prob_input: float = option(
+        0.0,
+        "As --keep_prob, for the embedding alone. 0: keep_prob.",
+        minimum=0.0,
+        maximum=1.0,
+        since=2,
+    )
+    keep_prob_between: float = option(
+        0.0,
+        "As --keep_prob, for the outputs of all layers but the last. 0: keep_prob.",
+        minimum=0.0,
+        maximum=1.0,
+        since=2,
+    )
+    keep_prob_output: float = option(
+        0.0,
+        "As --keep_prob, for the output of the last layer. 0: keep_prob.",
+        minimum=0.0,
+        maximum=1.0,
+        since=2,
+    )
+    keep_prob_recurrent: float = option(
+        1.0,
+        "Probability that dropout keeps a weight by which a layer's last output is"
+        " multiplied; one mask for all time steps of a window (Merity et al. 2017).",
+        above=0.0,
+        maximum=1.0,
+        since=2,
+    )
     dropout: str = option(
         "step",
-        f"Masks of dropout: {DROPOUTS.listed()}.",
+        f"Masks of dropout of units: {DROPOUTS.listed()}.",
         choices=DROPOUTS,
         since=2,
     )

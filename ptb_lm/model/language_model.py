@@ -15,11 +15,11 @@ import tensorflow as tf
 
 from ptb_lm.config import Config, ModelConfig
 from ptb_lm.model.cell import Cell, Layer, LayerOptions
-from ptb_lm.model.dropout import PLACES, place_name
+from ptb_lm.model.dropout import DropoutSeed, ModelDropout
 from ptb_lm.model.initializers import make_initializer
 from ptb_lm.model.losses import token_nats
 from ptb_lm.model.precision import cast, matmul
-from ptb_lm.registry import CELLS, DROPOUTS
+from ptb_lm.registry import CELLS
 
 # Options of the model, by the names that its constructor takes. `matmul_dtype` is
 # there for `dtype`, which Keras has another meaning for.
@@ -88,7 +88,7 @@ class LanguageModel(keras.Model):
           **kwargs: options of `ModelConfig`, and arguments of `keras.Model`.
 
         Raises:
-          UserError: a value breaks its option's rule.
+          UserError: a value breaks its option's rule, or two contradict each other.
         """
         given = {name: kwargs.pop(name) for name in OPTIONS & kwargs.keys()}
         super().__init__(**kwargs)
@@ -101,9 +101,7 @@ class LanguageModel(keras.Model):
         self._feature_width = (
             options.embedding_width if options.tied else options.last_units
         )
-        # Place -> kind and probability to keep.
-        dropout = DROPOUTS[options.dropout]
-        self._dropouts = {place: (dropout, options.keep_prob) for place in PLACES}
+        self._dropout = ModelDropout(options, vocab_size, self._cell)
         self._create_weights()
         self.built = True
 
@@ -193,11 +191,26 @@ class LanguageModel(keras.Model):
         """Rows of the embedding: int32 ids [...] -> float32 [..., width]."""
         return tf.nn.embedding_lookup(self.embedding.value, ids)
 
+    def drop_words(
+        self, embedded: tf.Tensor, ids: tf.Tensor, dropout_seed: DropoutSeed
+    ) -> tf.Tensor:
+        """What dropout of words leaves of the embedding's rows.
+
+        Beside `embed`, so that the training step can take the gradient of the rows.
+        A tied softmax uses the whole embedding, as in AWD-LSTM.
+
+        Args:
+          embedded: float32 [time, batch, width].
+          ids: of the rows, int32 [time, batch].
+          dropout_seed: as in `outputs`.
+        """
+        return self._dropout.words(embedded, ids, dropout_seed)
+
     def features(
         self,
         embedded: tf.Tensor,
         state: State,
-        dropout_seed: tuple[tf.Tensor, tf.Tensor] | None = None,
+        dropout_seed: DropoutSeed = None,
         with_gradient: bool = True,
     ) -> tuple[tf.Tensor, State]:
         """The inputs of the softmax and the final state, see `outputs`."""
@@ -208,13 +221,14 @@ class LanguageModel(keras.Model):
         self,
         embedded: tf.Tensor,
         state: State,
-        dropout_seed: tuple[tf.Tensor, tf.Tensor] | None = None,
+        dropout_seed: DropoutSeed = None,
         with_gradient: bool = True,
     ) -> Outputs:
         """Runs the recurrent stack.
 
         Args:
-          embedded: float32 [time, batch, width], rows of the embedding.
+          embedded: float32 [time, batch, width], rows of the embedding, after
+            `drop_words` where words may be dropped.
           state: as `initial_state` gives it.
           dropout_seed: (seed, step), int64 scalars; the masks depend on these
             and on the place of the mask alone. None: no dropout.
@@ -224,35 +238,23 @@ class LanguageModel(keras.Model):
           The inputs of the softmax, the final state, and what the last layer says
           before and after dropout, which costs nothing where it is not read.
         """
-        raw = dropped = self._drop(embedded, dropout_seed, 0)
+        drop = self._dropout
+        raw = dropped = drop.sequence(embedded, dropout_seed, 0)
         final_state = []
         for index, (layer, layer_state) in enumerate(
             zip(self.recurrent_layers, state, strict=True), start=1
         ):
-            raw, layer_final = self._cell.run(
-                layer, dropped, layer_state, with_gradient
-            )
-            dropped = self._drop(raw, dropout_seed, index)
+            with drop.weights(layer, dropout_seed, index):
+                raw, layer_final = self._cell.run(
+                    layer, dropped, layer_state, with_gradient
+                )
+            dropped = drop.sequence(raw, dropout_seed, index)
             final_state.append(layer_final)
         features = dropped
         if self.projection is not None:
             matrix = cast(self.projection.value, self.matmul_dtype)
             features = _multiply(dropped, matrix)
         return Outputs(features, final_state, raw, dropped)
-
-    def _drop(
-        self,
-        sequence: tf.Tensor,
-        dropout_seed: tuple[tf.Tensor, tf.Tensor] | None,
-        index: int,
-    ) -> tf.Tensor:
-        """Dropout on the embedding (index 0) or the output of the index-th layer."""
-        dropout, keep_prob = self._dropouts[place_name(index, self.options.num_layers)]
-        if dropout_seed is None or keep_prob == 1.0:
-            return sequence
-        seed, step = dropout_seed
-        masks = self.options.num_layers + 1
-        return dropout(sequence, keep_prob, tf.stack([seed, step * masks + index]))
 
     def _softmax_matrix(self) -> tf.Variable:
         """[width, vocabulary], or [vocabulary, width] where tied."""
@@ -303,7 +305,9 @@ class LanguageModel(keras.Model):
         seeds = None
         if training:
             seeds = tf.constant(self.seed, tf.int64), tf.cast(step, tf.int64)
-        features, state = self.features(self.embed(tf.transpose(ids)), state, seeds)
+        ids = tf.transpose(ids)
+        embedded = self.drop_words(self.embed(ids), ids, seeds)
+        features, state = self.features(embedded, state, seeds)
         return tf.transpose(self.logits(features), [1, 0, 2]), state
 
 

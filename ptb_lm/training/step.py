@@ -138,7 +138,8 @@ class TrainingProgram:
         state = tf.nest.map_structure(tf.convert_to_tensor, self._state)
         with tf.GradientTape() as tape:
             tape.watch(embedded)
-            features, state = model.features(embedded, state, seeds)
+            dropped = model.drop_words(embedded, ids, seeds)
+            features, state = model.features(dropped, state, seeds)
             nats = tf.reduce_sum(model.token_nats(features, tf.transpose(targets)))
             loss = nats / self._loss_divisor
         gradients = tape.gradient(loss, self.weights | {"embedded": embedded})

@@ -284,6 +284,16 @@ def test_missing_value(fails, flag):
             for size in (2**31, 10**4000)
         ),
         *(f"--keep_prob={value}" for value in ("0.0", "-0.5", "1.5", "nan", "inf")),
+        *(
+            f"--keep_prob_{what}={value}"
+            for what in ("embedding", "recurrent")
+            for value in ("0.0", "1.5", "nan")
+        ),
+        *(
+            f"--keep_prob_{place}={value}"
+            for place in ("input", "between", "output")
+            for value in ("-0.5", "1.5", "nan")
+        ),
         *(f"--learning_rate={value}" for value in ("0.0", "-1.0", "inf", "nan")),
         *(f"--lr_decay={value}" for value in ("0.0", "-1.0", "1.1", "-inf", "nan")),
         *(f"--max_grad_norm={value}" for value in ("0.0", "-5.0", "inf", "nan")),
