@@ -150,3 +150,13 @@ def test_files_from_before_there_were_sizes():
 def test_sizes_that_contradict_the_number_of_layers():
     with pytest.raises(UserError, match="number of layers is 3 here and 2 in"):
         LanguageModel(9, 4, 2, layer_sizes="1,2,3")
+
+
+def test_the_projection_reads_what_dropout_leaves():
+    model = LanguageModel(9, 4, 2, tied=True, keep_prob=0.5, init_scale=0.7, **WIDE)
+    ids = np.arange(8, dtype=np.int32).reshape(4, 2)
+    seeds = tf.constant(1, tf.int64), tf.constant(2, tf.int64)
+    outputs = model.outputs(model.embed(ids), model.initial_state(2), seeds)
+    projected = tf.einsum("tbi,ij->tbj", outputs.dropped, model.projection.value)
+    np.testing.assert_allclose(outputs.features, projected, rtol=1e-5, atol=1e-6)
+    assert not np.array_equal(outputs.dropped, outputs.raw)
