@@ -11,7 +11,14 @@ from collections.abc import Iterator
 from typing import Any, get_type_hints
 
 from ptb_lm.errors import UserError
-from ptb_lm.options import Validated, format_value, option, parse_bool
+from ptb_lm.options import (
+    Validated,
+    format_value,
+    option,
+    parse_bool,
+    parse_distribution,
+    parse_sizes,
+)
 from ptb_lm.registry import (
     CELLS,
     DROPOUTS,
@@ -132,10 +139,24 @@ class ModelConfig(Validated):
 
     hidden_size: int = option(
         200,
-        "Units of each layer and width of the embedding.",
+        "Units of each layer, and width of the embedding.",
         minimum=1,
         maximum=2**31 - 1,
         common=True,
+    )
+    embedding_size: int = option(
+        0,
+        "Width of the embedding. 0: hidden_size.",
+        minimum=0,
+        maximum=2**31 - 1,
+        since=2,
+    )
+    layer_sizes: str = option(
+        "",
+        "Units of each layer, as many numbers as --num_layers says, separated by"
+        " commas. Empty: hidden_size.",
+        parse=parse_sizes,
+        since=2,
     )
     num_layers: int = option(
         2,
@@ -159,9 +180,46 @@ class ModelConfig(Validated):
         maximum=1.0,
         common=True,
     )
+    keep_prob_embedding: float = option(
+        1.0,
+        "Probability that dropout keeps a word. One that is dropped is dropped"
+        " wherever it occurs in the window.",
+        above=0.0,
+        maximum=1.0,
+        since=2,
+    )
+    keep_prob_input: float = option(
+        0.0,
+        "As --keep_prob, for the embedding alone. 0: keep_prob.",
+        minimum=0.0,
+        maximum=1.0,
+        since=2,
+    )
+    keep_prob_between: float = option(
+        0.0,
+        "As --keep_prob, for the outputs of all layers but the last. 0: keep_prob.",
+        minimum=0.0,
+        maximum=1.0,
+        since=2,
+    )
+    keep_prob_output: float = option(
+        0.0,
+        "As --keep_prob, for the output of the last layer. 0: keep_prob.",
+        minimum=0.0,
+        maximum=1.0,
+        since=2,
+    )
+    keep_prob_recurrent: float = option(
+        1.0,
+        "Probability that dropout keeps a weight by which a layer's last output is"
+        " multiplied; one mask for all time steps of a window (Merity et al. 2017).",
+        above=0.0,
+        maximum=1.0,
+        since=2,
+    )
     dropout: str = option(
         "step",
-        f"Masks of dropout: {DROPOUTS.listed()}.",
+        f"Masks of dropout of units: {DROPOUTS.listed()}.",
         choices=DROPOUTS,
         since=2,
     )
@@ -170,6 +228,34 @@ class ModelConfig(Validated):
         "Initial weights are uniform in [-init_scale, init_scale]. Initial biases of"
         " the layers are zero.",
         minimum=0.0,
+    )
+    embedding_init: str = option(
+        "",
+        "Initial embedding: uniform:SCALE (in [-SCALE, SCALE]) or normal:SCALE (of"
+        " that standard deviation). Empty: as --init_scale says.",
+        parse=parse_distribution,
+        since=2,
+    )
+    layer_init: str = option(
+        "",
+        "Initial matrices of the layers, written as --embedding_init.",
+        parse=parse_distribution,
+        since=2,
+    )
+    softmax_init: str = option(
+        "",
+        "Initial matrix of the softmax, or of the projection before a tied one,"
+        " written as --embedding_init.",
+        parse=parse_distribution,
+        since=2,
+    )
+    softmax_bias_init: str = option(
+        "uniform",
+        "Initial bias of the softmax: uniform (as --init_scale says), zero, or"
+        " unigram (log of the frequency of each token in the training text, with one"
+        " added to each count).",
+        choices=("uniform", "zero", "unigram"),
+        since=2,
     )
     forget_bias: float = option(
         0.0,
@@ -180,7 +266,8 @@ class ModelConfig(Validated):
     )
     tied: bool = option(
         False,
-        "Use the embedding as the softmax weights (Press and Wolf, 2017).",
+        "Use the embedding as the softmax weights (Press and Wolf 2017). If the last"
+        " layer has another width, a trained projection brings it to the embedding's.",
         common=True,
     )
     rnn_mode: str = option(
@@ -195,6 +282,41 @@ class ModelConfig(Validated):
         " and its sums included, is float32.",
         choices=("float32", "bfloat16"),
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        sizes = parse_sizes(self.layer_sizes)
+        if sizes and len(sizes) != self.num_layers:
+            raise UserError(
+                f"--layer_sizes={self.layer_sizes}: the number of layers is"
+                f" {len(sizes)} here and {self.num_layers} in --num_layers"
+            )
+        if self.softmax_init and self.tied and not self.projects:
+            raise UserError(
+                f"--softmax_init={self.softmax_init}: with --tied the softmax has no"
+                " matrix of its own; use --embedding_init"
+            )
+
+    @property
+    def embedding_width(self) -> int:
+        """Width of the embedding."""
+        return self.embedding_size or self.hidden_size
+
+    @property
+    def layer_units(self) -> list[int]:
+        """Units of each layer."""
+        return parse_sizes(self.layer_sizes) or [self.hidden_size] * self.num_layers
+
+    @property
+    def last_units(self) -> int:
+        """Units of the last layer."""
+        sizes = parse_sizes(self.layer_sizes)
+        return sizes[-1] if sizes else self.hidden_size
+
+    @property
+    def projects(self) -> bool:
+        """Whether a projection brings the last outputs to the embedding's width."""
+        return self.tied and self.last_units != self.embedding_width
 
 
 @dataclasses.dataclass(frozen=True)

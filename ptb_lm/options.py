@@ -2,8 +2,9 @@
 
 import dataclasses
 import math
+import re
 import unicodedata
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from ptb_lm.errors import UserError
@@ -17,6 +18,7 @@ def option(
     above: float | None = None,
     maximum: float | None = None,
     choices: Collection[str] | None = None,
+    parse: Callable[[str], Any] | None = None,
     defines_run: bool = True,
     common: bool = False,
     since: int = 1,
@@ -31,6 +33,8 @@ def option(
       maximum: largest value allowed.
       choices: the only strings allowed besides the default; of a registry, those
         that it has when a value is checked.
+      parse: reads a string that has a syntax of its own; its ValueError says what is
+        wrong with one.
       defines_run: whether a run resumed with another value would be another run.
       common: whether ``--help`` shows it; ``--helpfull`` shows all.
       since: 1: every flags.txt sets it. 2: it came later, an older flags.txt lacks
@@ -45,6 +49,7 @@ def option(
         "above": above,
         "maximum": maximum,
         "choices": choices,
+        "parse": parse,
         "defines_run": defines_run,
         "common": common,
         "since": since,
@@ -82,6 +87,11 @@ def _problem(value: Any, rule: Mapping[str, Any]) -> str | None:
         return "must be one line of text without control characters"
     if rule["choices"] is not None and value not in rule["choices"]:
         return "must be one of " + ", ".join(rule["choices"])
+    if rule["parse"] is not None:
+        try:
+            rule["parse"](value)
+        except ValueError as error:
+            return str(error)
     if rule["minimum"] is not None and value < rule["minimum"]:
         return f"must be at least {rule['minimum']}"
     if rule["above"] is not None and value <= rule["above"]:
@@ -101,3 +111,28 @@ def parse_bool(text: str) -> bool:
     if text not in ("true", "false"):
         raise ValueError("expected true or false")
     return text == "true"
+
+
+# Below 10^9, so that no width is too large for a tensor's shape.
+_SIZE = "[1-9][0-9]{0,8}"
+
+
+def parse_sizes(text: str) -> list[int]:
+    """Reads positive integers separated by commas; empty: none."""
+    if not text:
+        return []
+    if not re.fullmatch(f"{_SIZE}(,{_SIZE})*", text):
+        raise ValueError("must be positive integers separated by commas")
+    return [int(size) for size in text.split(",")]
+
+
+def parse_distribution(text: str) -> tuple[str, float]:
+    """Reads uniform:0.1, within +-0.1, or normal:0.1, of that standard deviation."""
+    name, _, number = text.partition(":")
+    try:
+        scale = float(number)
+    except ValueError:
+        scale = math.nan
+    if name not in ("uniform", "normal") or not 0 <= scale < math.inf:
+        raise ValueError("must be uniform:SCALE or normal:SCALE, such as uniform:0.1")
+    return name, scale

@@ -19,6 +19,8 @@ from ptb_lm.data.token_rules import TokenRules
 from ptb_lm.data.vocabulary import Vocabulary
 from ptb_lm.system import files
 
+COUNTED_AT_A_TIME = 2**20  # tokens
+
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
@@ -44,6 +46,15 @@ class Corpus:
             content.update(f"{split} {len(ids)}".encode())
             content.update(ids.data)
         return content.hexdigest()
+
+    def token_counts(self) -> np.ndarray:
+        """How often each token is in the training text, int64 [vocabulary]."""
+        ids, counts = self.splits["train"], np.zeros(len(self.vocabulary), np.int64)
+        # Piece by piece: NumPy makes int64 of all that it counts at a time.
+        for begin in range(0, len(ids), COUNTED_AT_A_TIME):
+            piece = ids[begin : begin + COUNTED_AT_A_TIME]
+            counts += np.bincount(piece, minlength=len(counts))
+        return counts
 
 
 def corpus_name(data_path: str) -> str:

@@ -42,10 +42,14 @@ class Cell(abc.ABC):
         name the carried state by them.
       weight_names: attributes of Keras's cell that hold the weights. Checkpoints
         name the weights by them.
+      dropped_weight: which of them --keep_prob_recurrent drops, that by which the
+        last output is multiplied; a cell that has none of this name has no such
+        dropout.
     """
 
     state_names: tuple[str, ...] = ("h",)
     weight_names: tuple[str, ...] = ("kernel", "recurrent_kernel", "bias")
+    dropped_weight: str = "recurrent_kernel"
 
     @abc.abstractmethod
     def make_layer(self, units: int, name: str, options: LayerOptions) -> Layer:

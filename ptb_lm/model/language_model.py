@@ -7,20 +7,46 @@ are time-major, which makes a time step a contiguous slice.
 
 import dataclasses
 import itertools
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from ptb_lm.config import Config
-from ptb_lm.model.cell import LayerOptions
-from ptb_lm.model.dropout import PLACES, place_name
+from ptb_lm.config import Config, ModelConfig
+from ptb_lm.model.cell import Cell, Layer, LayerOptions
+from ptb_lm.model.dropout import DropoutSeed, ModelDropout
+from ptb_lm.model.initializers import make_initializer
 from ptb_lm.model.losses import token_nats
-from ptb_lm.registry import CELLS, DROPOUTS
+from ptb_lm.model.precision import cast, matmul
+from ptb_lm.registry import CELLS
+
+# Options of the model, by the names that its constructor takes. `matmul_dtype` is
+# there for `dtype`, which Keras has another meaning for.
+OPTIONS = {field.name for field in dataclasses.fields(ModelConfig)} - {
+    "hidden_size",
+    "num_layers",
+    "dtype",
+}
 
 # Per layer the parts that the cell names (h and c of an LSTM), each [batch, size].
 State = list[list[tf.Tensor]]
+
+
+class Outputs(NamedTuple):
+    """What the recurrent stack says of a window; [time, batch, width] each.
+
+    Attributes:
+      features: the inputs of the softmax.
+      state: after the window.
+      raw: outputs of the last layer, before dropout.
+      dropped: the same after dropout; without dropout, `raw` itself.
+    """
+
+    features: tf.Tensor
+    state: State
+    raw: tf.Tensor
+    dropped: tf.Tensor
 
 
 @keras.saving.register_keras_serializable("ptb_lm")
@@ -31,9 +57,10 @@ class LanguageModel(keras.Model):
         h^l_t, c^l_t = LSTM(h^{l-1}_t, h^l_{t-1}, c^l_{t-1});  next input D(h^l_t)
         p(x_{t+1}) = softmax(D(h^L_t) W + b)
 
-    with D dropout; or another recurrent cell in place of the LSTM. W is [hidden,
+    with D dropout; or another recurrent cell in place of the LSTM. W is [units,
     vocabulary], or the transposed embedding where weights are tied (Press and Wolf
-    2017).
+    2017). If the last layer is then not as wide as the embedding, a projection P
+    stands between the two, softmax(D(h^L_t) P E^T + b).
     """
 
     def __init__(
@@ -41,104 +68,108 @@ class LanguageModel(keras.Model):
         vocab_size: int,
         hidden_size: int,
         num_layers: int,
-        cell: str = "lstm",
-        keep_prob: float = 1.0,
-        dropout: str = "step",
-        init_scale: float = 0.1,
-        forget_bias: float = 0.0,
-        tied: bool = False,
-        rnn_mode: str = "auto",
+        *,
         matmul_dtype: str | None = None,
         seed: int = 0,
         **kwargs: Any,
     ):
-        """Creates the variables, each uniform in [-init_scale, init_scale].
+        """Creates the variables, with the initial values that the options say.
 
-        The layers' biases start at zero, that of an LSTM's forget gate at
-        forget_bias. Every variable draws from a stream of its own, spawned from the
-        seed. The other arguments are options of `ModelConfig`.
+        Every variable draws from a stream of its own, spawned from the seed. The
+        bias of the softmax is zero if it is to be that of the unigrams, until
+        `set_unigram_bias` sets it.
+
+        Args:
+          vocab_size: number of tokens.
+          hidden_size: as in `ModelConfig`.
+          num_layers: as in `ModelConfig`.
+          matmul_dtype: type that matrices are multiplied in; None: float32.
+          seed: of the initial weights, and of dropout in `call`.
+          **kwargs: options of `ModelConfig`, and arguments of `keras.Model`.
 
         Raises:
-          UserError: no such cell or dropout.
+          UserError: a value breaks its option's rule, or two contradict each other.
         """
+        given = {name: kwargs.pop(name) for name in OPTIONS & kwargs.keys()}
         super().__init__(**kwargs)
         self.vocab_size = vocab_size
-        self.hidden_size = hidden_size
-        self.num_layers = num_layers
-        self.cell = cell
-        self.keep_prob = keep_prob
-        self.dropout = dropout
-        self.init_scale = init_scale
-        self.forget_bias = forget_bias
-        self.tied = tied
-        self.rnn_mode = rnn_mode
+        options = ModelConfig(hidden_size=hidden_size, num_layers=num_layers, **given)
+        self.options = options
         self.matmul_dtype = matmul_dtype
         self.seed = seed
-        # Width of the embedding, then units of each layer.
-        self._sizes = (hidden_size,) * (num_layers + 1)
-        # Place -> kind and probability to keep.
-        self._dropouts = {place: (DROPOUTS[dropout], keep_prob) for place in PLACES}
+        self._cell = CELLS[options.cell]
+        self._feature_width = (
+            options.embedding_width if options.tied else options.last_units
+        )
+        self._dropout = ModelDropout(options, vocab_size, self._cell)
         self._create_weights()
         self.built = True
 
     def _create_weights(self) -> None:
         """Creates the layers and variables, in the order of their seeds."""
-        cell = CELLS[self.cell]
-        count = 3 + self.num_layers * len(cell.weight_names)
-        seeds = iter(np.random.SeedSequence(self.seed).generate_state(count))
+        options = self.options
+        count = 3 + options.num_layers * len(self._cell.weight_names)
+        seeds = iter(np.random.SeedSequence(self.seed).generate_state(count).tolist())
 
-        def uniform() -> keras.Initializer:
-            scale, seed = self.init_scale, int(next(seeds))
-            return keras.initializers.RandomUniform(-scale, scale, seed=seed)
+        def drawn(distribution: str = "") -> keras.Initializer:
+            return make_initializer(distribution, options.init_scale, next(seeds))
 
-        self.embedding = self.add_weight(
-            shape=(self.vocab_size, self._sizes[0]),
-            initializer=uniform(),
-            name="embedding",
+        def weight(
+            name: str, initializer: keras.Initializer, *shape: int
+        ) -> keras.Variable:
+            return self.add_weight(shape=shape, initializer=initializer, name=name)
+
+        size, width = self.vocab_size, options.embedding_width
+        self.embedding = weight("embedding", drawn(options.embedding_init), size, width)
+        layer_options = LayerOptions(
+            lambda: drawn(options.layer_init),
+            options.forget_bias,
+            options.rnn_mode,
+            self.matmul_dtype,
         )
-        options = LayerOptions(
-            uniform, self.forget_bias, self.rnn_mode, self.matmul_dtype
-        )
-        self.recurrent_layers = []
-        for index, (width, units) in enumerate(itertools.pairwise(self._sizes)):
-            layer = cell.make_layer(units, f"{self.cell}_{index}", options)
-            layer.build((None, None, width))
-            self.recurrent_layers.append(layer)
-        self.softmax_bias = self.add_weight(
-            shape=(self.vocab_size,), initializer=uniform(), name="softmax_bias"
-        )
-        self.softmax_kernel = None
-        if not self.tied:
-            self.softmax_kernel = self.add_weight(
-                shape=(self._sizes[-1], self.vocab_size),
-                initializer=uniform(),
-                name="softmax_kernel",
-            )
+        self.recurrent_layers = _make_layers(self._cell, options, layer_options)
+        bias, matrix = drawn(), drawn(options.softmax_init)
+        if options.softmax_bias_init != "uniform":
+            bias = keras.initializers.Zeros()
+        self.softmax_bias = weight("softmax_bias", bias, size)
+        self.softmax_kernel = self.projection = None
+        last = options.last_units
+        if not options.tied:
+            self.softmax_kernel = weight("softmax_kernel", matrix, last, size)
+        elif options.projects:
+            self.projection = weight("projection", matrix, last, width)
+
+    def set_unigram_bias(self, counts: np.ndarray) -> None:
+        """Makes the softmax without its matrix the distribution of the unigrams.
+
+        b_i = log((n_i + 1) / sum_j (n_j + 1))
+
+        Args:
+          counts: n, how often each token is in the training text, [vocabulary].
+        """
+        smoothed = counts + 1.0
+        self.softmax_bias.assign(np.log(smoothed / smoothed.sum()))
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments, for Keras saving."""
-        names = (
-            "vocab_size",
-            "hidden_size",
-            "num_layers",
-            "cell",
-            "keep_prob",
-            "dropout",
-            "init_scale",
-            "forget_bias",
-            "tied",
-            "rnn_mode",
-            "matmul_dtype",
-            "seed",
-        )
-        return super().get_config() | {name: getattr(self, name) for name in names}
+        options = {name: getattr(self.options, name) for name in sorted(OPTIONS)}
+        return super().get_config() | {
+            "vocab_size": self.vocab_size,
+            "hidden_size": self.options.hidden_size,
+            "num_layers": self.options.num_layers,
+            "matmul_dtype": self.matmul_dtype,
+            "seed": self.seed,
+            **options,
+        }
 
     def named_variables(self) -> dict[str, tf.Variable]:
         """Every weight under the name that checkpoints use."""
         variables = {"embedding": self.embedding.value}
         for layer in self.recurrent_layers:
-            weights = CELLS[self.cell].named_weights(layer)
+            weights = self._cell.named_weights(layer)
             variables |= {f"{layer.name}/{name}": v for name, v in weights.items()}
+        if self.projection is not None:
+            variables["projection"] = self.projection.value
         if self.softmax_kernel is not None:
             variables["softmax_kernel"] = self.softmax_kernel.value
         variables["softmax_bias"] = self.softmax_bias.value
@@ -147,7 +178,7 @@ class LanguageModel(keras.Model):
     @property
     def state_parts(self) -> list[list[tuple[str, int]]]:
         """Per layer the name and size of each part of its state."""
-        return [CELLS[self.cell].state_parts(units) for units in self._sizes[1:]]
+        return [self._cell.state_parts(units) for units in self.options.layer_units]
 
     def initial_state(self, batch_size: int | tf.Tensor) -> State:
         """Zero state: per layer the parts of `state_parts`, float32 [batch, size]."""
@@ -157,74 +188,96 @@ class LanguageModel(keras.Model):
         ]
 
     def embed(self, ids: tf.Tensor) -> tf.Tensor:
-        """Rows of the embedding: int32 ids [...] -> float32 [..., hidden]."""
+        """Rows of the embedding: int32 ids [...] -> float32 [..., width]."""
         return tf.nn.embedding_lookup(self.embedding.value, ids)
+
+    def drop_words(
+        self, embedded: tf.Tensor, ids: tf.Tensor, dropout_seed: DropoutSeed
+    ) -> tf.Tensor:
+        """What dropout of words leaves of the embedding's rows.
+
+        Beside `embed`, so that the training step can take the gradient of the rows.
+        A tied softmax uses the whole embedding, as in AWD-LSTM.
+
+        Args:
+          embedded: float32 [time, batch, width].
+          ids: of the rows, int32 [time, batch].
+          dropout_seed: as in `outputs`.
+        """
+        return self._dropout.words(embedded, ids, dropout_seed)
 
     def features(
         self,
         embedded: tf.Tensor,
         state: State,
-        dropout_seed: tuple[tf.Tensor, tf.Tensor] | None = None,
+        dropout_seed: DropoutSeed = None,
         with_gradient: bool = True,
     ) -> tuple[tf.Tensor, State]:
+        """The inputs of the softmax and the final state, see `outputs`."""
+        outputs = self.outputs(embedded, state, dropout_seed, with_gradient)
+        return outputs.features, outputs.state
+
+    def outputs(
+        self,
+        embedded: tf.Tensor,
+        state: State,
+        dropout_seed: DropoutSeed = None,
+        with_gradient: bool = True,
+    ) -> Outputs:
         """Runs the recurrent stack.
 
         Args:
-          embedded: float32 [time, batch, hidden].
+          embedded: float32 [time, batch, width], rows of the embedding, after
+            `drop_words` where words may be dropped.
           state: as `initial_state` gives it.
           dropout_seed: (seed, step), int64 scalars; the masks depend on these
             and on the place of the mask alone. None: no dropout.
           with_gradient: False spares what only the gradient needs.
 
         Returns:
-          The inputs of the softmax [time, batch, hidden], and the final state.
+          The inputs of the softmax, the final state, and what the last layer says
+          before and after dropout, which costs nothing where it is not read.
         """
-        cell = CELLS[self.cell]
-        outputs = self._drop(embedded, dropout_seed, 0)
+        drop = self._dropout
+        raw = dropped = drop.sequence(embedded, dropout_seed, 0)
         final_state = []
         for index, (layer, layer_state) in enumerate(
             zip(self.recurrent_layers, state, strict=True), start=1
         ):
-            outputs, layer_final = cell.run(layer, outputs, layer_state, with_gradient)
-            outputs = self._drop(outputs, dropout_seed, index)
+            with drop.weights(layer, dropout_seed, index):
+                raw, layer_final = self._cell.run(
+                    layer, dropped, layer_state, with_gradient
+                )
+            dropped = drop.sequence(raw, dropout_seed, index)
             final_state.append(layer_final)
-        return outputs, final_state
-
-    def _drop(
-        self,
-        sequence: tf.Tensor,
-        dropout_seed: tuple[tf.Tensor, tf.Tensor] | None,
-        index: int,
-    ) -> tf.Tensor:
-        """Dropout on the embedding (index 0) or the output of the index-th layer."""
-        dropout, keep_prob = self._dropouts[place_name(index, self.num_layers)]
-        if dropout_seed is None or keep_prob == 1.0:
-            return sequence
-        seed, step = dropout_seed
-        masks = self.num_layers + 1
-        return dropout(sequence, keep_prob, tf.stack([seed, step * masks + index]))
+        features = dropped
+        if self.projection is not None:
+            matrix = cast(self.projection.value, self.matmul_dtype)
+            features = _multiply(dropped, matrix)
+        return Outputs(features, final_state, raw, dropped)
 
     def _softmax_matrix(self) -> tf.Variable:
-        """[hidden, vocabulary], or [vocabulary, hidden] where tied."""
+        """[width, vocabulary], or [vocabulary, width] where tied."""
         kernel = self.softmax_kernel
         return (self.embedding if kernel is None else kernel).value
 
     def logits(self, features: tf.Tensor) -> tf.Tensor:
-        """Unnormalized log-probabilities: [..., hidden] -> [..., vocabulary]."""
-        flat = tf.reshape(features, [-1, self._sizes[-1]])
-        scores = tf.matmul(flat, self._softmax_matrix(), transpose_b=self.tied)
+        """Unnormalized log-probabilities: [..., width] -> [..., vocabulary]."""
+        tied = self.options.tied
+        flat = tf.reshape(features, [-1, self._feature_width])
+        scores = tf.matmul(flat, self._softmax_matrix(), transpose_b=tied)
         scores = tf.nn.bias_add(scores, self.softmax_bias.value)
         shape = tf.concat([tf.shape(features)[:-1], [self.vocab_size]], axis=0)
         return tf.reshape(scores, shape)
 
     def token_nats(self, features: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-        """-log p(target) in nats: [..., hidden], int32 [...] -> float32 [...]."""
+        """-log p(target) in nats: [..., width], int32 [...] -> float32 [...]."""
         nats = token_nats(
-            tf.reshape(features, [-1, self._sizes[-1]]),
+            tf.reshape(features, [-1, self._feature_width]),
             self._softmax_matrix(),
             self.softmax_bias.value,
             tf.reshape(targets, [-1]),
-            tied=self.tied,
+            tied=self.options.tied,
             matmul_dtype=self.matmul_dtype,
         )
         return tf.reshape(nats, tf.shape(targets))
@@ -252,8 +305,29 @@ class LanguageModel(keras.Model):
         seeds = None
         if training:
             seeds = tf.constant(self.seed, tf.int64), tf.cast(step, tf.int64)
-        features, state = self.features(self.embed(tf.transpose(ids)), state, seeds)
+        ids = tf.transpose(ids)
+        embedded = self.drop_words(self.embed(ids), ids, seeds)
+        features, state = self.features(embedded, state, seeds)
         return tf.transpose(self.logits(features), [1, 0, 2]), state
+
+
+def _make_layers(cell: Cell, options: ModelConfig, of_all: LayerOptions) -> list[Layer]:
+    """The recurrent layers, built, the lowest first."""
+    layers = []
+    widths = [options.embedding_width, *options.layer_units]
+    for index, (width, units) in enumerate(itertools.pairwise(widths)):
+        layer = cell.make_layer(units, f"{options.cell}_{index}", of_all)
+        layer.build((None, None, width))
+        layers.append(layer)
+    return layers
+
+
+def _multiply(sequence: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
+    """[time, batch, rows] times [rows, columns] -> [time, batch, columns]."""
+    time, batch, _ = tf.unstack(tf.shape(sequence))
+    rows, columns = matrix.shape
+    product = matmul(tf.reshape(sequence, [-1, rows]), matrix)
+    return tf.reshape(product, [time, batch, columns])
 
 
 def build_model(config: Config, vocab_size: int) -> LanguageModel:

@@ -1,5 +1,8 @@
 """The memory that training takes at least, known before the model is made."""
 
+import itertools
+from collections import Counter
+
 from ptb_lm.config import Config, ModelConfig
 from ptb_lm.registry import CELLS, OPTIMIZERS
 from ptb_lm.system.memory import check_fits
@@ -9,9 +12,23 @@ FLOAT_BYTES = 4
 
 def count_parameters(model: ModelConfig, vocab_size: int) -> int:
     """Number of parameters of a model."""
-    table = vocab_size * model.hidden_size
-    layer = CELLS[model.cell].parameters(model.hidden_size, model.hidden_size)
-    return table * (1 if model.tied else 2) + vocab_size + model.num_layers * layer
+    width, last = model.embedding_width, model.last_units
+    cell = CELLS[model.cell]
+    layers = sum(cell.parameters(*shape) * n for shape, n in _layers(model).items())
+    # Of the softmax: a matrix of its own, or what comes before the embedding.
+    matrix = last * vocab_size if not model.tied else last * width * model.projects
+    return vocab_size * width + layers + matrix + vocab_size
+
+
+def _layers(model: ModelConfig) -> Counter[tuple[int, int]]:
+    """(Width of the inputs, units) -> number of layers of this shape."""
+    width, hidden = model.embedding_width, model.hidden_size
+    if model.layer_sizes:
+        return Counter(itertools.pairwise([width, *model.layer_units]))
+    # Not layer by layer: there may be more of them than a list can hold.
+    layers = Counter({(width, hidden): 1})
+    layers[hidden, hidden] += model.num_layers - 1
+    return layers
 
 
 def training_bytes(config: Config, vocab_size: int, scored_tokens: int) -> int:
@@ -32,10 +49,11 @@ def training_bytes(config: Config, vocab_size: int, scored_tokens: int) -> int:
     optimizer = OPTIMIZERS[training.optimizer]
     copies = weights * (2 + len(optimizer.slots))
     if optimizer.takes_slices and not model.tied:
-        copies -= vocab_size * model.hidden_size
+        copies -= vocab_size * model.embedding_width
     tokens = training.batch_size * training.num_steps
-    kept = CELLS[model.cell].kept_floats(model.hidden_size)
-    activations = tokens * (model.hidden_size + model.num_layers * kept)
+    cell = CELLS[model.cell]
+    kept = sum(cell.kept_floats(units) * n for (_, units), n in _layers(model).items())
+    activations = tokens * (model.embedding_width + kept)
     scores = max(tokens, scored_tokens) * vocab_size
     return FLOAT_BYTES * (copies + activations + scores)
 

@@ -19,8 +19,17 @@ from ptb_lm.system import files
 # Model options that --init_from leaves free.
 NOT_OF_SHAPE = (
     "keep_prob",
+    "keep_prob_embedding",
+    "keep_prob_input",
+    "keep_prob_between",
+    "keep_prob_output",
+    "keep_prob_recurrent",
     "dropout",
     "init_scale",
+    "embedding_init",
+    "layer_init",
+    "softmax_init",
+    "softmax_bias_init",
     "forget_bias",
     "rnn_mode",
     "dtype",

@@ -138,13 +138,14 @@ class TrainingProgram:
         state = tf.nest.map_structure(tf.convert_to_tensor, self._state)
         with tf.GradientTape() as tape:
             tape.watch(embedded)
-            features, state = model.features(embedded, state, seeds)
+            dropped = model.drop_words(embedded, ids, seeds)
+            features, state = model.features(dropped, state, seeds)
             nats = tf.reduce_sum(model.token_nats(features, tf.transpose(targets)))
             loss = nats / self._loss_divisor
         gradients = tape.gradient(loss, self.weights | {"embedded": embedded})
-        rows = tf.reshape(gradients.pop("embedded"), [-1, model.hidden_size])
+        rows = tf.reshape(gradients.pop("embedded"), [-1, embedded.shape[-1]])
         slices = deduplicate(tf.reshape(ids, [-1]), rows, model.vocab_size)
-        if model.tied:
+        if model.options.tied:
             gradients["embedding"] = tf.tensor_scatter_nd_add(
                 gradients["embedding"], slices.indices[:, None], slices.values
             )

@@ -152,7 +152,7 @@ class Trainer:
             raise
 
     def _restore(self) -> None:
-        """Takes up the last checkpoint, or the weights of --init_from."""
+        """Takes up the last checkpoint, or the weights that the run starts from."""
         restored = restore_checkpoint(
             self._folder, self._program.variables(), self._corpus_digest
         )
@@ -169,6 +169,8 @@ class Trainer:
             weights = initial_weights(self._config, self._corpus.vocabulary)
             assign(self._program.weights, weights)
             self._progress.line(f"Started from the best weights of {init_from}")
+        elif self._config.model.softmax_bias_init == "unigram":
+            self._program.model.set_unigram_bias(self._corpus.token_counts())
 
     def _is_finished(self) -> bool:
         """Whether the last epoch is done, or early stopping says so."""

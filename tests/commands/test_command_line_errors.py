@@ -26,6 +26,7 @@ SIZES_FROM_ONE = [
     "num_neighbours",
 ]
 SIZES_FROM_ZERO = [
+    "embedding_size",
     "max_vocab_size",
     "max_tokens",
     "max_epoch",
@@ -283,6 +284,16 @@ def test_missing_value(fails, flag):
             for size in (2**31, 10**4000)
         ),
         *(f"--keep_prob={value}" for value in ("0.0", "-0.5", "1.5", "nan", "inf")),
+        *(
+            f"--keep_prob_{what}={value}"
+            for what in ("embedding", "recurrent")
+            for value in ("0.0", "1.5", "nan")
+        ),
+        *(
+            f"--keep_prob_{place}={value}"
+            for place in ("input", "between", "output")
+            for value in ("-0.5", "1.5", "nan")
+        ),
         *(f"--learning_rate={value}" for value in ("0.0", "-1.0", "inf", "nan")),
         *(f"--lr_decay={value}" for value in ("0.0", "-1.0", "1.1", "-inf", "nan")),
         *(f"--max_grad_norm={value}" for value in ("0.0", "-5.0", "inf", "nan")),
@@ -302,11 +313,34 @@ def test_missing_value(fails, flag):
         "--cell=transformer",
         "--loss_scale=median",
         "--normalize=digits",
+        *(
+            f"--embedding_init={value}"
+            for value in ("uniform", "normal:", "cauchy:1", "uniform:-1", "normal:inf")
+        ),
+        "--layer_init=0.1",
+        "--softmax_init=normal:nan",
+        "--softmax_bias_init=ones",
+        *(f"--layer_sizes={value}" for value in ("0", "2,", "2 3", "-1", "9" * 5000)),
     ],
 )
 def test_value_out_of_range(fails, corpus, tmp_path, flag):
     line = fails(flag, f"--data_path={corpus}", f"--save_path={tmp_path}/run")
     assert line.startswith(f"{flag}: must be ")
+
+
+def test_layer_sizes_that_are_not_as_many_as_layers(fails, corpus):
+    line = fails(f"--data_path={corpus}", "--model=test", "--layer_sizes=4,5,6")
+    assert line == (
+        "--layer_sizes=4,5,6: the number of layers is 3 here and 1 in --num_layers"
+    )
+
+
+def test_distribution_of_a_matrix_that_a_tied_softmax_lacks(fails, corpus):
+    line = fails(f"--data_path={corpus}", "--tied", "--softmax_init=normal:1")
+    assert line == (
+        "--softmax_init=normal:1: with --tied the softmax has no matrix of its own;"
+        " use --embedding_init"
+    )
 
 
 def test_value_beyond_floating_point(fails):

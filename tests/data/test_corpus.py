@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptb_lm.config import DataConfig
+from ptb_lm.data import corpus
 from ptb_lm.data.corpus import Corpus, corpus_name, encode_split, load_corpus
 from ptb_lm.data.english import ENGLISH, builtin_corpus
 from ptb_lm.data.vocabulary import Vocabulary
@@ -28,6 +29,15 @@ PTB_MD5 = {
     "valid": "aa0affc06ff7c36e977d7cd49e3839bf",
     "test": "8b80168b89c18661a38ef683c0dc3721",
 }
+
+
+@pytest.mark.parametrize("piece", [1, 3, 7, 100])
+def test_token_counts(piece, monkeypatch):
+    monkeypatch.setattr(corpus, "COUNTED_AT_A_TIME", piece)
+    ids = np.array([3, 1, 1, 0, 3, 3, 1], np.int32)
+    splits = {"train": ids, "valid": ids[:2], "test": ids[:1]}
+    made = Corpus("made-up", splits, Vocabulary(["a", "b", "c", "d"]))
+    assert made.token_counts().tolist() == [1, 3, 0, 3]
 
 
 @pytest.mark.parametrize("prefix", ["ptb.", ""])

@@ -97,7 +97,7 @@ class WordList(ExportFormat):
     reader = "people"
 
     def write(self, run, model, path):
-        if model.num_layers > 1:
+        if model.options.num_layers > 1:
             raise UserError("words.txt: a list of words has one layer")
         path.write_text("\n".join(run.vocabulary.tokens))
 

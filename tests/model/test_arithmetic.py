@@ -128,9 +128,9 @@ def test_random_windows_start_from_a_zero_state():
 def test_forget_bias():
     """It is the bias of the second gate, and no other."""
     program = TrainingProgram(make_config(forget_bias=1.5), VOCAB)
-    hidden = program.model.hidden_size
+    hidden = program.model.options.hidden_size
     expected = np.repeat([0.0, 1.5, 0.0, 0.0], hidden)
-    for index in range(program.model.num_layers):
+    for index in range(program.model.options.num_layers):
         np.testing.assert_array_equal(program.weights[f"lstm_{index}/bias"], expected)
 
 

@@ -99,7 +99,7 @@ def cell_name(request):
 def test_the_facts_are_those_of_the_layers(cell_name):
     config = make_config(cell=cell_name)
     model = TrainingProgram(config, VOCAB).model
-    cell, hidden = CELLS[cell_name], model.hidden_size
+    cell, hidden = CELLS[cell_name], model.options.hidden_size
     for layer, parts in zip(model.recurrent_layers, model.state_parts, strict=True):
         assert [size for _, size in parts] == tf.nest.flatten(layer.state_size)
         assert cell.parameters(hidden, hidden) == layer.count_params()
@@ -176,5 +176,25 @@ def test_a_cell_from_outside_the_package_carries_its_state():
 
 
 def test_no_such_cell():
-    with pytest.raises(UserError, match="no cell 'trace'; there are lstm, gru, rnn"):
+    with pytest.raises(UserError, match="--cell=trace: must be one of lstm, gru, rnn"):
         LanguageModel(9, 4, 1, cell="trace")
+
+
+def test_outputs_of_the_last_layer_before_and_after_dropout():
+    """What activation regularization reads; nothing else is computed for it."""
+    model = LanguageModel(VOCAB, 6, 2, keep_prob=0.5, init_scale=0.7, seed=4)
+    ids = np.random.default_rng(2).integers(0, VOCAB, (5, 3)).astype(np.int32)
+    embedded, state = model.embed(ids), model.initial_state(3)
+    seeds = tf.constant(4, tf.int64), tf.constant(7, tf.int64)
+    outputs = model.outputs(embedded, state, seeds)
+    features, final = model.features(embedded, state, seeds)
+    np.testing.assert_array_equal(outputs.features, features)
+    np.testing.assert_array_equal(outputs.dropped, features)
+    for ours, theirs in zip(*map(tf.nest.flatten, (outputs.state, final)), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    kept = outputs.dropped != 0
+    assert 0.2 < np.mean(kept) < 0.8
+    np.testing.assert_array_equal(outputs.dropped[kept], 2 * outputs.raw[kept])
+    np.testing.assert_array_equal(outputs.raw[-1], final[-1][0], "h of the last layer")
+    without = model.outputs(embedded, state)
+    assert without.dropped is without.raw

@@ -339,7 +339,8 @@ def language_model_loss(
 
         x_0 = embedding[ids] * mask_0
         x_(l+1) = layer_l(x_l) * mask_(l+1)
-        logits = x_L softmax_w + softmax_b,  or tied  x_L embedding^T + softmax_b
+        logits = x_L softmax_w + softmax_b,  or tied  x_L embedding^T + softmax_b,
+        or with a projection  x_L projection embedding^T + softmax_b
         loss = sum over time of the mean over the batch of -log softmax(logits)
 
     The gradients stop at the given state (truncated back-propagation).
@@ -347,7 +348,8 @@ def language_model_loss(
     Args:
         params: embedding [vocab, hidden], for each layer l kernel_l,
             recurrent_kernel_l and bias_l, softmax_w [hidden, vocab] unless
-            tied, softmax_b [vocab].
+            tied, softmax_b [vocab]; where tied perhaps projection [hidden of the
+            last layer, width of the embedding].
         ids: int [batch, time].
         targets: int [batch, time].
         state: a list of a tuple for each layer, (h, c) or (h,), [batch, hidden];
@@ -372,6 +374,9 @@ def language_model_loss(
 
     out, final_state, caches = _stack_forward(params, ids, state, masks, cell)
     softmax_w = params["embedding"].T if tied else params["softmax_w"]
+    last = out
+    if "projection" in params:
+        out = last @ params["projection"]
     logits = out @ softmax_w + params["softmax_b"]  # [time, batch, vocab]
     loss, d_logits = cross_entropy(logits, targets.T, loss_scale)
 
@@ -383,7 +388,11 @@ def language_model_loss(
         else:
             gradients["softmax_w"] += d_softmax_w
         gradients["softmax_b"] += d_logits_t.sum(axis=0)
-    _stack_backward(gradients, d_logits @ softmax_w.T, ids, masks, caches, cell)
+    d_out = d_logits @ softmax_w.T
+    if "projection" in params:
+        gradients["projection"] += np.einsum("tbi,tbj->ij", last, d_out)
+        d_out = d_out @ params["projection"].T
+    _stack_backward(gradients, d_out, ids, masks, caches, cell)
     return LanguageModelResult(logits.swapaxes(0, 1), loss, final_state, gradients)
 
 

@@ -167,6 +167,43 @@ class TestInitFrom:
             train(tmp_path / "run", init_from=str(source))
 
 
+class TestUnigramBias:
+    """Where the bias starts; every made-up step adds 1 to it."""
+
+    def train(self, path, **options):
+        train(path, softmax_bias_init="unigram", save_every_steps=1, **options)
+
+    def expected(self):
+        ids = make_corpus().splits["train"]
+        counts = np.array([1 + np.sum(ids == token) for token in range(8)])
+        return np.log(counts / counts.sum())
+
+    def bias(self, path):
+        return RunFolder(path).weights("last")["softmax_bias"]
+
+    def test_it_is_the_log_of_the_frequencies(self, made_up, tmp_path):
+        self.train(tmp_path / "run")
+        found = self.bias(tmp_path / "run") - 2 * WINDOWS
+        np.testing.assert_allclose(found, self.expected(), atol=1e-5)
+
+    def test_a_resumed_run_does_not_start_again(self, made_up, monkeypatch, tmp_path):
+        with monkeypatch.context() as patched:
+            interrupt_at(patched, 5)
+            with pytest.raises(Interrupted):
+                self.train(tmp_path / "run")
+        assert 0 < steps_of(tmp_path / "run", "last") < 2 * WINDOWS
+        self.train(tmp_path / "run")
+        found = self.bias(tmp_path / "run") - 2 * WINDOWS
+        np.testing.assert_allclose(found, self.expected(), atol=1e-5)
+
+    def test_weights_of_another_run_keep_their_bias(self, made_up, tmp_path):
+        train(tmp_path / "source")
+        source = RunFolder(tmp_path / "source").weights("best")["softmax_bias"]
+        self.train(tmp_path / "run", init_from=str(tmp_path / "source"))
+        found = self.bias(tmp_path / "run") - 2 * WINDOWS
+        np.testing.assert_allclose(found, source, rtol=1e-6)
+
+
 def interrupt_at(monkeypatch, call, number=2):
     """A signal that is noticed at the call-th check."""
     calls = []
