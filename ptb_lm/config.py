@@ -237,6 +237,41 @@ class TrainingConfig(Validated):
         f"Update rule: {OPTIMIZERS.listed()}.",
         choices=OPTIMIZERS,
     )
+    adam_beta1: float = option(
+        0.9,
+        "Factor, at every step, on what adam and adamw remember of earlier gradients.",
+        minimum=0.0,
+        below=1.0,
+        since=2,
+    )
+    adam_beta2: float = option(
+        0.999,
+        "The same of the squares of the gradients.",
+        minimum=0.0,
+        below=1.0,
+        since=2,
+    )
+    adam_epsilon: float = option(
+        1e-8,
+        "What adam and adamw add to the root of the squares, so that a weight with"
+        " tiny gradients does not make long steps.",
+        above=0.0,
+        since=2,
+    )
+    l2: float = option(
+        0.0,
+        "L2 regularization, of any optimizer: this times the weights is added to the"
+        " gradients, after they are clipped. 0: none.",
+        minimum=0.0,
+        since=2,
+    )
+    weight_decay: float = option(
+        0.0,
+        "Decoupled weight decay, of adamw: this times the learning rate is the share of"
+        " every weight that a step takes off it. 0: none.",
+        minimum=0.0,
+        since=2,
+    )
     learning_rate: float = option(
         1.0,
         "Initial learning rate.",

@@ -16,6 +16,7 @@ def option(
     minimum: float | None = None,
     above: float | None = None,
     maximum: float | None = None,
+    below: float | None = None,
     choices: Collection[str] | None = None,
     defines_run: bool = True,
     common: bool = False,
@@ -29,6 +30,7 @@ def option(
       minimum: smallest value allowed.
       above: the value must be greater than this.
       maximum: largest value allowed.
+      below: the value must be less than this.
       choices: the only strings allowed besides the default; of a registry, those
         that it has when a value is checked.
       defines_run: whether a run resumed with another value would be another run.
@@ -44,6 +46,7 @@ def option(
         "minimum": minimum,
         "above": above,
         "maximum": maximum,
+        "below": below,
         "choices": choices,
         "defines_run": defines_run,
         "common": common,
@@ -88,6 +91,8 @@ def _problem(value: Any, rule: Mapping[str, Any]) -> str | None:
         return f"must be greater than {rule['above']}"
     if rule["maximum"] is not None and value > rule["maximum"]:
         return f"must be at most {rule['maximum']}"
+    if rule["below"] is not None and value >= rule["below"]:
+        return f"must be less than {rule['below']}"
     return None
 
 

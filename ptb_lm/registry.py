@@ -99,6 +99,10 @@ OPTIMIZERS = Registry(
     sgd=("ptb_lm.training.optimizers.sgd:SGD", ""),
     momentum=("ptb_lm.training.optimizers.momentum:Momentum", "of 0.9"),
     adam=("ptb_lm.training.optimizers.adam:Adam", "Kingma and Ba 2015"),
+    adamw=(
+        "ptb_lm.training.optimizers.adamw:AdamW",
+        "with decoupled weight decay, Loshchilov and Hutter 2019",
+    ),
 )
 SCHEDULES = Registry(
     "schedule",

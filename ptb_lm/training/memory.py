@@ -17,8 +17,8 @@ def count_parameters(model: ModelConfig, vocab_size: int) -> int:
 def training_bytes(config: Config, vocab_size: int, scored_tokens: int) -> int:
     """Bytes that training takes at least.
 
-    Weights, optimizer slots and gradients (where the optimizer takes slices, that of
-    an untied embedding has few rows, which are not counted), the
+    Weights, optimizer slots and gradients (where the optimizer needs no dense one, that
+    of an untied embedding has few rows, which are not counted), the
     gates and outputs of one step's layers, and the scores over the vocabulary of a
     step or, where that is larger, of a chunk of evaluation.
 
@@ -31,7 +31,7 @@ def training_bytes(config: Config, vocab_size: int, scored_tokens: int) -> int:
     weights = count_parameters(model, vocab_size)
     optimizer = OPTIMIZERS[training.optimizer]
     copies = weights * (2 + len(optimizer.slots))
-    if optimizer.takes_slices and not model.tied:
+    if not (model.tied or optimizer.needs_dense(training)):
         copies -= vocab_size * model.hidden_size
     tokens = training.batch_size * training.num_steps
     kept = CELLS[model.cell].kept_floats(model.hidden_size)

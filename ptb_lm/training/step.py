@@ -29,7 +29,7 @@ class TrainingProgram:
         self.model = build_model(config, vocab_size)
         self._config = training = config.training
         self.weights = self.model.named_variables()
-        self._optimizer = OPTIMIZERS[training.optimizer](self.weights)
+        self._optimizer = OPTIMIZERS[training.optimizer](self.weights, training)
         steps = {"sum": 1, "mean": training.num_steps}[training.loss_scale]
         self._loss_divisor = training.batch_size * steps
         zeros = self.model.initial_state(training.batch_size)

@@ -79,8 +79,8 @@ class SignDescent(Optimizer):
 
     slots = ("last",)
 
-    def __init__(self, weights):
-        super().__init__(weights)
+    def __init__(self, weights, config):
+        super().__init__(weights, config)
         self.variables["updates"] = tf.Variable(0, trainable=False)
 
     def update(self, name, weight, gradient, rate, factor, step):
@@ -223,7 +223,7 @@ def _evaluates_as_the_method_says(run, capsys):
 
 
 def _exports(run, capsys):
-    """In the format of its own; and the SavedModel, whose state parts differ in size."""
+    """In a format of its own; and the SavedModel, whose state parts differ in size."""
     command = ["--mode=export", f"--save_path={run}", "--export_format=toy"]
     assert run_ptb.main(command) == 0
     assert "np.loadtxt" in capsys.readouterr().out
