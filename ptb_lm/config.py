@@ -13,6 +13,7 @@ from typing import Any, get_type_hints
 from ptb_lm.errors import UserError
 from ptb_lm.options import Validated, format_value, option, parse_bool
 from ptb_lm.registry import (
+    AVERAGES,
     CELLS,
     DROPOUTS,
     EXPORT_FORMATS,
@@ -301,6 +302,27 @@ class TrainingConfig(Validated):
         "Number of epochs in all.",
         minimum=1,
         common=True,
+    )
+    average: str = option(
+        "none",
+        "Weights that are scored, sampled and exported, while training goes on with"
+        f" those of the last step: {AVERAGES.listed()}.",
+        choices=AVERAGES,
+        since=2,
+    )
+    average_decay: float = option(
+        0.999,
+        "Factor, at every step, on what ema remembers of earlier weights.",
+        above=0.0,
+        below=1.0,
+        since=2,
+    )
+    nonmonotone: int = option(
+        5,
+        "nt_asgd starts after an epoch whose valid perplexity is worse than the best of"
+        " more than this many epochs before.",
+        minimum=0,
+        since=2,
     )
     max_grad_norm: float = option(
         5.0,

@@ -116,6 +116,15 @@ SCHEDULES = Registry(
         " tutorial, whose perplexities are the published ones",
     ),
 )
+AVERAGES = Registry(
+    "average",
+    none=("ptb_lm.training.averages:NoAverage", "the weights of the last step"),
+    ema=("ptb_lm.training.averages:EMA", "exponential moving average"),
+    nt_asgd=(
+        "ptb_lm.training.averages:NTASGD",
+        "mean since valid stopped improving, Merity et al. 2017",
+    ),
+)
 METHODS = Registry(
     "evaluation method",
     plain=("ptb_lm.evaluation.plain:Plain", "what the model says"),

@@ -5,10 +5,10 @@ import dataclasses
 from ptb_lm.config import TrainingConfig
 from ptb_lm.errors import UserError
 from ptb_lm.options import format_value
-from ptb_lm.registry import OPTIMIZERS, Registry
+from ptb_lm.registry import AVERAGES, OPTIMIZERS, Registry
 
 # Options that choose a member which says, in `options`, what others it reads.
-READERS: dict[str, Registry] = {"optimizer": OPTIMIZERS}
+READERS: dict[str, Registry] = {"optimizer": OPTIMIZERS, "average": AVERAGES}
 
 
 def check_training_options(training: TrainingConfig) -> None:

@@ -1,7 +1,7 @@
 """The memory that training takes at least, known before the model is made."""
 
 from ptb_lm.config import Config, ModelConfig
-from ptb_lm.registry import CELLS, OPTIMIZERS
+from ptb_lm.registry import AVERAGES, CELLS, OPTIMIZERS
 from ptb_lm.system.memory import check_fits
 
 FLOAT_BYTES = 4
@@ -17,8 +17,8 @@ def count_parameters(model: ModelConfig, vocab_size: int) -> int:
 def training_bytes(config: Config, vocab_size: int, scored_tokens: int) -> int:
     """Bytes that training takes at least.
 
-    Weights, optimizer slots and gradients (where the optimizer needs no dense one, that
-    of an untied embedding has few rows, which are not counted), the
+    Weights, optimizer slots, average and gradients (where the optimizer needs no
+    dense one, that of an untied embedding has few rows, which are not counted), the
     gates and outputs of one step's layers, and the scores over the vocabulary of a
     step or, where that is larger, of a chunk of evaluation.
 
@@ -30,7 +30,8 @@ def training_bytes(config: Config, vocab_size: int, scored_tokens: int) -> int:
     model, training = config.model, config.training
     weights = count_parameters(model, vocab_size)
     optimizer = OPTIMIZERS[training.optimizer]
-    copies = weights * (2 + len(optimizer.slots))
+    kept = len(optimizer.slots) + AVERAGES[training.average].copies
+    copies = weights * (2 + kept)
     if not (model.tied or optimizer.needs_dense(training)):
         copies -= vocab_size * model.hidden_size
     tokens = training.batch_size * training.num_steps

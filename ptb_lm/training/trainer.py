@@ -141,9 +141,10 @@ class Trainer:
             if not self._is_finished():
                 self._train()
             weights, results = self._program.weights, self._results()
-            return finish_run(
-                self._folder, self._corpus, results, weights, self._scorer
-            )
+            with self._program.averaged(self._position.step):
+                return finish_run(
+                    self._folder, self._corpus, results, weights, self._scorer
+                )
         except Interrupted as interruption:
             # Of a finished run all is saved, and the weights may be the best ones.
             if self._is_finished():
@@ -247,9 +248,11 @@ class Trainer:
     def _finish_epoch(self) -> None:
         """Evaluates, records the epoch and saves."""
         position = self._position
-        scores = self._scorer.epoch(self._accounting, self._last_rate())
-        self._accounting.end_epoch(scores)
-        self._observer.after_epoch(scores)
+        with self._program.averaged(position.step):
+            scores = self._scorer.epoch(self._accounting, self._last_rate())
+            self._accounting.end_epoch(scores)
+            self._observer.after_epoch(scores)
+        self._program.average.after_epoch(position.step, position.epochs)
         if self._is_finished():
             self._observer.after_training(position.epoch)
         is_best = position.best() is scores
@@ -274,7 +277,11 @@ class Trainer:
         self._checkpoint = self._folder.checkpoints.save(
             position.step,
             arrays,
-            {"position": position.to_json(), "corpus": self._corpus_digest},
+            {
+                "position": position.to_json(),
+                "corpus": self._corpus_digest,
+                "averaged": self._program.average.is_active(position.step),
+            },
             best,
             self._config.run.keep_checkpoints,
         )
@@ -288,7 +295,8 @@ class Trainer:
                 f"Saved {interruption.checkpoint}; scoring valid and test (Ctrl-C"
                 " stops at once)"
             )
-            interruption.scores = self._scorer.splits()
+            with self._program.averaged(self._position.step):
+                interruption.scores = self._scorer.splits()
 
     def _results(self) -> Results:
         """What is known of the run so far."""
