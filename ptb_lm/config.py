@@ -287,14 +287,37 @@ class TrainingConfig(Validated):
     )
     lr_decay: float = option(
         0.5,
-        "Factor on the learning rate for every epoch after those at the initial rate.",
+        "Factor on the learning rate for every epoch after those at the initial rate;"
+        " with --schedule=plateau, whenever it falls.",
         above=0.0,
         maximum=1.0,
     )
+    warmup: float = option(
+        0.0,
+        "Share of all steps of max_max_epoch epochs in which the learning rate rises,"
+        " with linear, cosine and one_cycle.",
+        minimum=0.0,
+        below=1.0,
+        since=2,
+    )
+    final_rate: float = option(
+        0.0,
+        "Share of learning_rate to which linear, cosine and one_cycle fall.",
+        minimum=0.0,
+        maximum=1.0,
+        since=2,
+    )
+    patience: int = option(
+        1,
+        "Epochs without a better valid perplexity after which --schedule=plateau lowers"
+        " the learning rate.",
+        minimum=1,
+        since=2,
+    )
     max_epoch: int = option(
         4,
-        "Number of epochs at the initial learning rate; one more with"
-        " --schedule=zaremba.",
+        "Number of epochs at the initial learning rate, with --schedule=tutorial; one"
+        " more with zaremba.",
         minimum=0,
     )
     max_max_epoch: int = option(

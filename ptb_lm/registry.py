@@ -115,6 +115,20 @@ SCHEDULES = Registry(
         "max_epoch + 1 epochs, as in Zaremba's code and the first form of the"
         " tutorial, whose perplexities are the published ones",
     ),
+    constant=("ptb_lm.training.schedules:Constant", ""),
+    plateau=(
+        "ptb_lm.training.schedules:Plateau",
+        "lr_decay times less when valid has not improved for patience epochs",
+    ),
+    linear=("ptb_lm.training.schedules:Linear", "warm-up, then down in a line"),
+    cosine=(
+        "ptb_lm.training.schedules:Cosine",
+        "warm-up, then down in half a cosine, Loshchilov and Hutter 2017",
+    ),
+    one_cycle=(
+        "ptb_lm.training.schedules:OneCycle",
+        "the same from a 25th of the rate, with --warmup=0.3 or so, Smith 2018",
+    ),
 )
 AVERAGES = Registry(
     "average",

@@ -5,10 +5,14 @@ import dataclasses
 from ptb_lm.config import TrainingConfig
 from ptb_lm.errors import UserError
 from ptb_lm.options import format_value
-from ptb_lm.registry import AVERAGES, OPTIMIZERS, Registry
+from ptb_lm.registry import AVERAGES, OPTIMIZERS, SCHEDULES, Registry
 
 # Options that choose a member which says, in `options`, what others it reads.
-READERS: dict[str, Registry] = {"optimizer": OPTIMIZERS, "average": AVERAGES}
+READERS: dict[str, Registry] = {
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+    "average": AVERAGES,
+}
 
 
 def check_training_options(training: TrainingConfig) -> None:
@@ -38,7 +42,7 @@ def _check_readers(training: TrainingConfig, choice: str) -> None:
         if unread and getattr(training, option) != defaults[option]:
             raise UserError(
                 f"{_shown(training, option)} has no effect with"
-                f" {_shown(training, choice)}; it is for {' and '.join(readers)}"
+                f" {_shown(training, choice)}; it is for {', '.join(readers)}"
             )
 
 

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from ptb_lm.config import Config
 from ptb_lm.data.corpus import Corpus
-from ptb_lm.data.windows import check_length
+from ptb_lm.data.windows import Windows, check_length, training_windows
 from ptb_lm.errors import UserError
 from ptb_lm.evaluation.evaluator import CHUNK_TOKENS
 from ptb_lm.model.precision import check_dtype
@@ -112,13 +112,10 @@ class Trainer:
         self._corpus_digest = corpus.digest()
         self._program = TrainingProgram(config, len(corpus.vocabulary))
         self._scorer = Scorer(config, corpus, self._program.model, interrupts.check)
-        batch = training.batch_size, training.num_steps
-        seed = training.seed if training.windows == "random" else None
-        self._windows = WindowStream(corpus.splits["train"], *batch, seed)
-        self._schedule = SCHEDULES[training.schedule](training, self._windows.count)
-        self._accounting = Accounting(
-            Position(), batch[0] * batch[1], training.max_grad_norm
-        )
+        self._windows = training_windows(corpus.splits["train"], training)
+        self._stream = WindowStream(self._windows)
+        self._schedule = SCHEDULES[training.schedule](training)
+        self._accounting = Accounting(Position(), self._windows, training.max_grad_norm)
         self._observer = Observer()
         self._checkpoint: pathlib.Path | None = None
         self._steps_per_call = 1
@@ -166,7 +163,7 @@ class Trainer:
                 position = self._position
                 self._progress.line(
                     f"Resumed {self._checkpoint} at epoch {position.epoch + 1}, step"
-                    f" {position.window} of {self._windows.count}"
+                    f" {position.window} of {self._windows.count(position.epoch)}"
                 )
         elif init_from:
             weights = initial_weights(self._config, self._corpus.vocabulary)
@@ -203,32 +200,32 @@ class Trainer:
         position, run = self._position, self._config.run
         if position.window == 0:
             self._program.reset_state()
-        batches = self._windows.start_at(position.epoch, position.window)
+        batches = self._stream.start_at(position.epoch, position.window)
+        count = self._windows.count(position.epoch)
         self._progress.start()
-        while position.window < self._windows.count:
+        while position.window < count:
             self._call(batches)
             self._observer.after_steps(position.step)
             if _is_due(position.step, run.log_every_steps):
                 interval = self._accounting.end_interval(self._last_rate())
                 self._observer.after_interval(interval)
             # The end of an epoch writes its own.
-            if position.window < self._windows.count and _is_due(
-                position.step, run.save_every_steps
-            ):
+            if position.window < count and _is_due(position.step, run.save_every_steps):
                 self._save(best=False)
             self._interrupts.check()
 
     def _call(self, batches: Iterator) -> None:
         """Takes as many steps as fit into one call and adds up their scores."""
         position, run = self._position, self._config.run
+        place = self._accounting.next_place()
         count = min(
             self._steps_per_call,
-            self._windows.count - position.window,
+            place.windows - place.window,
             _steps_to_next(position.step, run.log_every_steps),
             _steps_to_next(position.step, run.save_every_steps),
             self._observer.steps_to_next(position.step) or MAX_STEPS_PER_CALL,
         )
-        rates = self._schedule.rates(position.step, count, position.epochs)
+        rates = self._schedule.rates(place, count, position.epochs)
         begin = time.monotonic()
         nats, norms = self._program.train_steps(batches, position.step, rates)
         seconds = time.monotonic() - begin
@@ -240,7 +237,7 @@ class Trainer:
         self._progress.update(
             f"Epoch {position.epoch + 1}/{self._config.training.max_max_epoch}",
             position.window,
-            self._windows.count,
+            place.windows,
             self._accounting.progress_facts(),
             self._accounting.steps_per_second(),
         )
@@ -305,8 +302,8 @@ class Trainer:
 
     def _last_rate(self) -> float:
         """Learning rate of the last step."""
-        position = self._position
-        return self._schedule.rate(max(position.step - 1, 0), position.epochs)
+        place = self._accounting.last_place()
+        return self._schedule.rate(place, self._position.epochs)
 
     def _explained(self, error: NotFinite) -> UserError:
         """Says what stopped being finite and what there is to go back to."""
@@ -331,10 +328,10 @@ def _steps_to_next(step: int, interval: int) -> int:
 
 
 def _next_gradients(
-    program: TrainingProgram, windows: WindowStream, position: Position
+    program: TrainingProgram, windows: Windows, position: Position
 ) -> dict[str, tf.Tensor]:
     """Gradients of the next step, by weight; none after the last of an epoch."""
-    if position.window == windows.count:
+    if position.window == windows.count(position.epoch):
         return {}
     inputs, targets = windows.read(position.epoch, position.window)
     step = tf.constant(np.int64(position.step))

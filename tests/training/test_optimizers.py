@@ -119,7 +119,7 @@ def test_rules(name, options):
         ({"adam_beta1": 0.8}, "--adam_beta1=0.8 has no effect with --optimizer=sgd"),
         ({"optimizer": "adam", "weight_decay": 0.1}, "it is for adamw"),
         ({"optimizer": "adamw", "weight_decay": 0.1, "l2": 0.1}, "exclude each other"),
-        ({"adam_epsilon": 0.1, "optimizer": "momentum"}, "it is for adam and adamw"),
+        ({"adam_epsilon": 0.1, "optimizer": "momentum"}, "it is for adam, adamw"),
     ],
 )
 def test_options_without_effect_are_refused(tmp_path, options, message):
