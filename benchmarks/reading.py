@@ -42,19 +42,21 @@ def measure(data_path, cache):
     """Prints tokens, and seconds of CPU, wall time, time of a window, bytes."""
     _, run_ptb = import_tensorflow()
     from ptb_lm.data.corpus import load_corpus
-    from ptb_lm.data.windows import count_windows
+    from ptb_lm.data.windows import SequentialWindows
     from ptb_lm.training.input_pipeline import WindowStream
 
     config = run_ptb.parse([f"--data_path={data_path}", f"--cache_dir={cache}"])
     # TensorFlow is set up.
-    list(WindowStream(np.arange(1000, dtype=np.int32), 2, 3).dataset)
+    warm = SequentialWindows(np.arange(1000, dtype=np.int32), 2, 3)
+    list(WindowStream(warm).dataset)
     bare = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     cpu, wall = time.process_time(), time.perf_counter()
     corpus = load_corpus(config.data)
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     train = corpus.splits["train"]
-    count = min(count_windows(len(train), BATCH, STEPS), WINDOWS)
-    batches = WindowStream(train, BATCH, STEPS).dataset.take(count)
+    windows = SequentialWindows(train, BATCH, STEPS)
+    count = min(windows.count(0), WINDOWS)
+    batches = WindowStream(windows).dataset.take(count)
     begin = time.process_time()
     for _ in batches:
         pass

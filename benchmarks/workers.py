@@ -60,13 +60,14 @@ def import_tensorflow():
 def train_ours(preset):
     """The project's own compiled loop, its input pipeline included."""
     _, run_ptb = import_tensorflow()
+    from ptb_lm.data.windows import training_windows
     from ptb_lm.training.input_pipeline import WindowStream
     from ptb_lm.training.step import TrainingProgram
 
     config = run_ptb.parse([f"--model={preset}"])
     program = TrainingProgram(config, VOCABULARY)
-    batch = config.training.batch_size, config.training.num_steps
-    batches = iter(WindowStream(random_text(500_000), *batch).dataset.repeat())
+    windows = training_windows(random_text(500_000), config.training)
+    batches = iter(WindowStream(windows).dataset.repeat())
 
     def work(repetitions):
         program.train_steps(batches, 0, np.full(repetitions, LEARNING_RATE))

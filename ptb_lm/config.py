@@ -20,6 +20,7 @@ from ptb_lm.options import (
     parse_sizes,
 )
 from ptb_lm.registry import (
+    AVERAGES,
     CELLS,
     DROPOUTS,
     EXPORT_FORMATS,
@@ -359,6 +360,41 @@ class TrainingConfig(Validated):
         f"Update rule: {OPTIMIZERS.listed()}.",
         choices=OPTIMIZERS,
     )
+    adam_beta1: float = option(
+        0.9,
+        "Factor, at every step, on what adam and adamw remember of earlier gradients.",
+        minimum=0.0,
+        below=1.0,
+        since=2,
+    )
+    adam_beta2: float = option(
+        0.999,
+        "The same of the squares of the gradients.",
+        minimum=0.0,
+        below=1.0,
+        since=2,
+    )
+    adam_epsilon: float = option(
+        1e-8,
+        "What adam and adamw add to the root of the squares, so that a weight with"
+        " tiny gradients does not make long steps.",
+        above=0.0,
+        since=2,
+    )
+    l2: float = option(
+        0.0,
+        "L2 regularization, of any optimizer: this times the weights is added to the"
+        " gradients, after they are clipped. 0: none.",
+        minimum=0.0,
+        since=2,
+    )
+    weight_decay: float = option(
+        0.0,
+        "Decoupled weight decay, of adamw: this times the learning rate is the share of"
+        " every weight that a step takes off it. 0: none.",
+        minimum=0.0,
+        since=2,
+    )
     learning_rate: float = option(
         1.0,
         "Initial learning rate.",
@@ -373,14 +409,37 @@ class TrainingConfig(Validated):
     )
     lr_decay: float = option(
         0.5,
-        "Factor on the learning rate for every epoch after those at the initial rate.",
+        "Factor on the learning rate for every epoch after those at the initial rate;"
+        " with --schedule=plateau, whenever it falls.",
         above=0.0,
         maximum=1.0,
     )
+    warmup: float = option(
+        0.0,
+        "Share of all steps of max_max_epoch epochs in which the learning rate rises,"
+        " with linear, cosine and one_cycle.",
+        minimum=0.0,
+        below=1.0,
+        since=2,
+    )
+    final_rate: float = option(
+        0.0,
+        "Share of learning_rate to which linear, cosine and one_cycle fall.",
+        minimum=0.0,
+        maximum=1.0,
+        since=2,
+    )
+    patience: int = option(
+        1,
+        "Epochs without a better valid perplexity after which --schedule=plateau lowers"
+        " the learning rate.",
+        minimum=1,
+        since=2,
+    )
     max_epoch: int = option(
         4,
-        "Number of epochs at the initial learning rate; one more with"
-        " --schedule=zaremba.",
+        "Number of epochs at the initial learning rate, with --schedule=tutorial; one"
+        " more with zaremba.",
         minimum=0,
     )
     max_max_epoch: int = option(
@@ -388,6 +447,27 @@ class TrainingConfig(Validated):
         "Number of epochs in all.",
         minimum=1,
         common=True,
+    )
+    average: str = option(
+        "none",
+        "Weights that are scored, sampled and exported, while training goes on with"
+        f" those of the last step: {AVERAGES.listed()}.",
+        choices=AVERAGES,
+        since=2,
+    )
+    average_decay: float = option(
+        0.999,
+        "Factor, at every step, on what ema remembers of earlier weights.",
+        above=0.0,
+        below=1.0,
+        since=2,
+    )
+    nonmonotone: int = option(
+        5,
+        "nt_asgd starts after an epoch whose valid perplexity is worse than the best of"
+        " more than this many epochs before.",
+        minimum=0,
+        since=2,
     )
     max_grad_norm: float = option(
         5.0,

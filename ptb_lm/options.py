@@ -17,6 +17,7 @@ def option(
     minimum: float | None = None,
     above: float | None = None,
     maximum: float | None = None,
+    below: float | None = None,
     choices: Collection[str] | None = None,
     parse: Callable[[str], Any] | None = None,
     defines_run: bool = True,
@@ -31,6 +32,7 @@ def option(
       minimum: smallest value allowed.
       above: the value must be greater than this.
       maximum: largest value allowed.
+      below: the value must be less than this.
       choices: the only strings allowed besides the default; of a registry, those
         that it has when a value is checked.
       parse: reads a string that has a syntax of its own; its ValueError says what is
@@ -48,6 +50,7 @@ def option(
         "minimum": minimum,
         "above": above,
         "maximum": maximum,
+        "below": below,
         "choices": choices,
         "parse": parse,
         "defines_run": defines_run,
@@ -98,6 +101,8 @@ def _problem(value: Any, rule: Mapping[str, Any]) -> str | None:
         return f"must be greater than {rule['above']}"
     if rule["maximum"] is not None and value > rule["maximum"]:
         return f"must be at most {rule['maximum']}"
+    if rule["below"] is not None and value >= rule["below"]:
+        return f"must be less than {rule['below']}"
     return None
 
 

@@ -99,6 +99,10 @@ OPTIMIZERS = Registry(
     sgd=("ptb_lm.training.optimizers.sgd:SGD", ""),
     momentum=("ptb_lm.training.optimizers.momentum:Momentum", "of 0.9"),
     adam=("ptb_lm.training.optimizers.adam:Adam", "Kingma and Ba 2015"),
+    adamw=(
+        "ptb_lm.training.optimizers.adamw:AdamW",
+        "with decoupled weight decay, Loshchilov and Hutter 2019",
+    ),
 )
 SCHEDULES = Registry(
     "schedule",
@@ -110,6 +114,29 @@ SCHEDULES = Registry(
         "ptb_lm.training.schedules:Zaremba",
         "max_epoch + 1 epochs, as in Zaremba's code and the first form of the"
         " tutorial, whose perplexities are the published ones",
+    ),
+    constant=("ptb_lm.training.schedules:Constant", ""),
+    plateau=(
+        "ptb_lm.training.schedules:Plateau",
+        "lr_decay times less when valid has not improved for patience epochs",
+    ),
+    linear=("ptb_lm.training.schedules:Linear", "warm-up, then down in a line"),
+    cosine=(
+        "ptb_lm.training.schedules:Cosine",
+        "warm-up, then down in half a cosine, Loshchilov and Hutter 2017",
+    ),
+    one_cycle=(
+        "ptb_lm.training.schedules:OneCycle",
+        "the same from a 25th of the rate, with --warmup=0.3 or so, Smith 2018",
+    ),
+)
+AVERAGES = Registry(
+    "average",
+    none=("ptb_lm.training.averages:NoAverage", "the weights of the last step"),
+    ema=("ptb_lm.training.averages:EMA", "exponential moving average"),
+    nt_asgd=(
+        "ptb_lm.training.averages:NTASGD",
+        "mean since valid stopped improving, Merity et al. 2017",
     ),
 )
 METHODS = Registry(

@@ -8,10 +8,16 @@ At random, the text from a random offset on is cut into pieces of `num_steps`, a
 each window is `batch_size` of these, drawn without replacement (the random sampling
 of Zhang et al., Dive into Deep Learning, section 9.3). Rows of two windows are not
 neighbours, so that no state is carried.
+
+`Windows` is what a training reads: the windows of each of its epochs, by number.
 """
+
+import abc
+import functools
 
 import numpy as np
 
+from ptb_lm.config import TrainingConfig
 from ptb_lm.errors import UserError
 
 
@@ -112,3 +118,92 @@ def read_pieces(
     """
     rows = ids[begins[:, None] + np.arange(num_steps + 1)]
     return rows[:, :-1], rows[:, 1:]
+
+
+class Windows(abc.ABC):
+    """The windows of a training text, epoch by epoch, read by number.
+
+    Everything is a function of the text, the options and the epoch, so that a resumed
+    run reads what an uninterrupted one does. Two epochs need not have equally many
+    windows, nor two windows equally many columns.
+
+    Attributes:
+      batch_size: rows of a window.
+      num_steps: columns of a window; None where they differ.
+    """
+
+    def __init__(self, ids: np.ndarray, batch_size: int, num_steps: int | None):
+        """Takes the text, int32 [tokens], and the shape of a window."""
+        self._ids = ids
+        self.batch_size, self.num_steps = batch_size, num_steps
+
+    @abc.abstractmethod
+    def count(self, epoch: int) -> int:
+        """Windows of an epoch, which is counted from 0."""
+
+    @abc.abstractmethod
+    def tokens(self, epoch: int, window: int) -> int:
+        """Tokens that the windows of an epoch before a window have for targets."""
+
+    @abc.abstractmethod
+    def read(self, epoch: int, window: int) -> tuple[np.ndarray, np.ndarray]:
+        """One window, from 0: (inputs, targets), int32 [batch_size, columns]."""
+
+
+class _EqualWindows(Windows):
+    """Windows of `num_steps` columns, of which every epoch has the same number."""
+
+    order: str
+
+    def __init__(self, ids: np.ndarray, batch_size: int, num_steps: int):
+        super().__init__(ids, batch_size, num_steps)
+        self._steps = num_steps
+        self._count = count_windows(len(ids), batch_size, num_steps, self.order)
+
+    def count(self, epoch: int) -> int:
+        """As `Windows.count`."""
+        return self._count
+
+    def tokens(self, epoch: int, window: int) -> int:
+        """As `Windows.tokens`."""
+        return window * self.batch_size * self._steps
+
+
+class SequentialWindows(_EqualWindows):
+    """The windows in the text's order, as in the PTB tutorial."""
+
+    order = "sequential"
+
+    def read(self, epoch: int, window: int) -> tuple[np.ndarray, np.ndarray]:
+        """As `Windows.read`; views of the text."""
+        return read_window(self._ids, self.batch_size, self._steps, window)
+
+
+class RandomWindows(_EqualWindows):
+    """Windows of pieces of the text in random order, from a random offset."""
+
+    order = "random"
+
+    def __init__(self, ids: np.ndarray, batch_size: int, num_steps: int, seed: int):
+        """Takes the seed too; what is drawn depends on it and the epoch."""
+        super().__init__(ids, batch_size, num_steps)
+        self._seed = seed
+        self._begins = functools.lru_cache(maxsize=1)(self._draw)
+
+    def read(self, epoch: int, window: int) -> tuple[np.ndarray, np.ndarray]:
+        """As `Windows.read`."""
+        first = window * self.batch_size
+        begins = self._begins(epoch)[first : first + self.batch_size]
+        return read_pieces(self._ids, begins, self._steps)
+
+    def _draw(self, epoch: int) -> np.ndarray:
+        """Where the pieces of an epoch begin."""
+        return draw_pieces(len(self._ids), self._steps, (self._seed, epoch))
+
+
+def training_windows(ids: np.ndarray, training: TrainingConfig) -> Windows:
+    """The windows that a configuration asks for, of a text int32 [tokens]."""
+    batch = training.batch_size, training.num_steps
+    if training.windows == "random":
+        return RandomWindows(ids, *batch, training.seed)
+    return SequentialWindows(ids, *batch)

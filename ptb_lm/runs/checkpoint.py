@@ -7,7 +7,9 @@ in it is executed when it is read (`allow_pickle=False`).
 
 Its metadata has the number of the format, which rises when an older version could
 no longer read what is written. Format 1 is arrays by the names ``model/WEIGHT``,
-``optimizer/WEIGHT/SLOT`` and ``state/LAYER/PART``, and a `Position`.
+``optimizer/WEIGHT/SLOT`` and ``state/LAYER/PART``, and a `Position`. A run that
+averages its weights has ``average/WEIGHT`` too, and "averaged" in the metadata says
+whether these are the weights to score.
 """
 
 import dataclasses

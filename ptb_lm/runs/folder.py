@@ -103,16 +103,22 @@ class RunFolder:
     def weights(self, kind: str) -> dict[str, np.ndarray]:
         """The model's variables, by name, of the "best" or "last" checkpoint.
 
+        Where the weights were averaged, these are the averaged ones, for they are the
+        ones that were scored.
+
         Raises:
           UserError: the run has no such checkpoint, or it is damaged.
         """
         checkpoint = self.checkpoints.load(kind)
         if checkpoint is None:
             raise UserError(f"{self.path}: no '{kind}' checkpoint yet; train first")
+        arrays = checkpoint.arrays
+        names = [n.removeprefix("model/") for n in arrays if n.startswith("model/")]
+        scored = "average" if checkpoint.metadata.get("averaged") else "model"
         return {
-            name.removeprefix("model/"): array
-            for name, array in checkpoint.arrays.items()
-            if name.startswith("model/")
+            name: arrays[f"{scored}/{name}"]
+            for name in names
+            if f"{scored}/{name}" in arrays
         }
 
     def write_results(self, results: Results) -> None:

@@ -1,14 +1,17 @@
 """What is added up while a run trains: nats, speed, time."""
 
+import dataclasses
 import math
 import time
 
 import numpy as np
 
+from ptb_lm.data.windows import Windows
 from ptb_lm.evaluation.metrics import Score
 from ptb_lm.runs.position import Position
 from ptb_lm.runs.results import EpochScores
 from ptb_lm.tensorboard.observer import Interval
+from ptb_lm.training.schedules import Place
 
 
 class NotFinite(Exception):
@@ -37,17 +40,17 @@ class Accounting:
       last_norm: global norm of the gradients of this process's last step.
     """
 
-    def __init__(self, position: Position, window_tokens: int, max_grad_norm: float):
+    def __init__(self, position: Position, windows: Windows, max_grad_norm: float):
         """Starts the clock.
 
         Args:
           position: where the run is.
-          window_tokens: tokens of a step.
+          windows: of its epochs.
           max_grad_norm: gradients of a larger norm were clipped.
         """
         self.position = position
         self.last_norm = 0.0
-        self._window_tokens, self._max_grad_norm = window_tokens, max_grad_norm
+        self._windows, self._max_grad_norm = windows, max_grad_norm
         self._clock = time.monotonic()
 
     def add_steps(
@@ -66,7 +69,7 @@ class Accounting:
         for step_nats, norm in zip(nats.tolist(), norms.tolist(), strict=True):
             self._add_step(step_nats, norm)
         if seconds is not None:
-            self.position.timed_tokens += len(nats) * self._window_tokens
+            self.position.timed_tokens += self._tokens_of_last(len(nats))
             self.position.timed_seconds += seconds
 
     def _add_step(self, nats: float, norm: float) -> None:
@@ -76,7 +79,8 @@ class Accounting:
         position.window += 1
         self.last_norm = norm
         if not (math.isfinite(nats) and math.isfinite(norm)):
-            raise NotFinite(f"the loss, {nats / self._window_tokens:g} nats a token,")
+            nats_per_token = nats / self._tokens_of_last(1)
+            raise NotFinite(f"the loss, {nats_per_token:g} nats a token,")
         position.epoch_nats += nats
         position.interval_nats += nats
         position.interval_steps += 1
@@ -91,8 +95,7 @@ class Accounting:
 
     def train_score(self) -> Score:
         """Score of this epoch's steps so far, each with the weights it met."""
-        position = self.position
-        return Score(position.epoch_nats, position.window * self._window_tokens)
+        return Score(self.position.epoch_nats, self._epoch_tokens())
 
     def tokens_per_second(self) -> float:
         """Speed of this epoch's training steps, evaluation not counted; 0: unknown."""
@@ -100,8 +103,9 @@ class Accounting:
         return tokens / seconds if seconds else 0.0
 
     def steps_per_second(self) -> float:
-        """The same in steps."""
-        return self.tokens_per_second() / self._window_tokens
+        """The same in steps, as long as those of this epoch on average."""
+        speed = self.tokens_per_second()
+        return speed * self.position.window / self._epoch_tokens() if speed else 0.0
 
     def progress_facts(self) -> str:
         """Perplexity and speed of this epoch so far, for the progress line."""
@@ -116,7 +120,7 @@ class Accounting:
           rate: learning rate of the last step.
         """
         position = self.position
-        tokens = position.interval_steps * self._window_tokens
+        tokens = self._tokens_of_last(position.interval_steps)
         interval = Interval(
             step=position.step,
             perplexity=Score(position.interval_nats, tokens).perplexity,
@@ -128,6 +132,39 @@ class Accounting:
         position.interval_nats = 0.0
         position.interval_steps = position.interval_clipped = 0
         return interval
+
+    def next_place(self) -> Place:
+        """Where the next step is."""
+        position = self.position
+        windows = self._windows.count(position.epoch)
+        return Place(position.step, position.epoch, position.window, windows)
+
+    def last_place(self) -> Place:
+        """Where the last step was; the next where none was taken."""
+        place, windows = self.next_place(), self._windows
+        if place.window:
+            return dataclasses.replace(
+                place, step=place.step - 1, window=place.window - 1
+            )
+        if place.epoch:
+            epoch = place.epoch - 1
+            count = windows.count(epoch)
+            return Place(place.step - 1, epoch, count - 1, count)
+        return place
+
+    def _epoch_tokens(self) -> int:
+        """Tokens of this epoch's steps so far."""
+        return self._windows.tokens(self.position.epoch, self.position.window)
+
+    def _tokens_of_last(self, steps: int) -> int:
+        """Tokens of the last steps, which may reach back into epochs before."""
+        epoch, window, tokens = self.position.epoch, self.position.window, 0
+        while steps > window:
+            tokens += self._windows.tokens(epoch, window)
+            epoch, steps = epoch - 1, steps - window
+            window = self._windows.count(epoch)
+        rest = self._windows.tokens(epoch, window - steps)
+        return tokens + self._windows.tokens(epoch, window) - rest
 
     def end_epoch(self, scores: EpochScores) -> None:
         """Takes what was measured of this epoch into the history and goes on."""

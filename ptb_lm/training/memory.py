@@ -4,7 +4,7 @@ import itertools
 from collections import Counter
 
 from ptb_lm.config import Config, ModelConfig
-from ptb_lm.registry import CELLS, OPTIMIZERS
+from ptb_lm.registry import AVERAGES, CELLS, OPTIMIZERS
 from ptb_lm.system.memory import check_fits
 
 FLOAT_BYTES = 4
@@ -34,8 +34,8 @@ def _layers(model: ModelConfig) -> Counter[tuple[int, int]]:
 def training_bytes(config: Config, vocab_size: int, scored_tokens: int) -> int:
     """Bytes that training takes at least.
 
-    Weights, optimizer slots and gradients (where the optimizer takes slices, that of
-    an untied embedding has few rows, which are not counted), the
+    Weights, optimizer slots, average and gradients (where the optimizer needs no
+    dense one, that of an untied embedding has few rows, which are not counted), the
     gates and outputs of one step's layers, and the scores over the vocabulary of a
     step or, where that is larger, of a chunk of evaluation.
 
@@ -47,8 +47,9 @@ def training_bytes(config: Config, vocab_size: int, scored_tokens: int) -> int:
     model, training = config.model, config.training
     weights = count_parameters(model, vocab_size)
     optimizer = OPTIMIZERS[training.optimizer]
-    copies = weights * (2 + len(optimizer.slots))
-    if optimizer.takes_slices and not model.tied:
+    slots = len(optimizer.slots) + AVERAGES[training.average].copies
+    copies = weights * (2 + slots)
+    if not (model.tied or optimizer.needs_dense(training)):
         copies -= vocab_size * model.embedding_width
     tokens = training.batch_size * training.num_steps
     cell = CELLS[model.cell]

@@ -5,6 +5,7 @@ text, the learning rate and the step's number alone: dropout masks are drawn
 from (seed, step, place).
 """
 
+import contextlib
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,7 +13,7 @@ import tensorflow as tf
 
 from ptb_lm.config import Config
 from ptb_lm.model.language_model import State, build_model
-from ptb_lm.registry import OPTIMIZERS
+from ptb_lm.registry import AVERAGES, OPTIMIZERS
 from ptb_lm.training.gradients import (
     Gradient,
     clip_factor,
@@ -23,13 +24,20 @@ from ptb_lm.training.gradients import (
 
 
 class TrainingProgram:
-    """Model, optimizer and carried state, and the compiled loop over them."""
+    """Model, optimizer, average and carried state, and the compiled loop over them.
+
+    Attributes:
+      model: the model.
+      weights: its variables, by name.
+      average: of the weights.
+    """
 
     def __init__(self, config: Config, vocab_size: int):
         self.model = build_model(config, vocab_size)
         self._config = training = config.training
         self.weights = self.model.named_variables()
-        self._optimizer = OPTIMIZERS[training.optimizer](self.weights)
+        self._optimizer = OPTIMIZERS[training.optimizer](self.weights, training)
+        self.average = AVERAGES[training.average](self.weights, training)
         steps = {"sum": 1, "mean": training.num_steps}[training.loss_scale]
         self._loss_divisor = training.batch_size * steps
         zeros = self.model.initial_state(training.batch_size)
@@ -51,6 +59,7 @@ class TrainingProgram:
         """Every variable that training changes, by checkpoint name."""
         named = {f"model/{name}": v for name, v in self.weights.items()}
         named |= {f"optimizer/{n}": v for n, v in self._optimizer.variables.items()}
+        named |= {f"average/{n}": v for n, v in self.average.variables.items()}
         for index, parts in enumerate(self.model.state_parts):
             names = [f"state/{index}/{name}" for name, _ in parts]
             named |= dict(zip(names, self._state[index], strict=True))
@@ -60,6 +69,27 @@ class TrainingProgram:
         """Zeroes the carried state, as at the start of every epoch."""
         for variable in tf.nest.flatten(self._state):
             variable.assign(tf.zeros_like(variable))
+
+    @contextlib.contextmanager
+    def averaged(self, step: int) -> Iterator[None]:
+        """Meanwhile, the model has the averaged weights, where there are such.
+
+        Nothing is copied but references, as long as no step is taken.
+
+        Args:
+          step: training steps taken.
+        """
+        if not self.average.is_active(step):
+            yield
+            return
+        raw = {name: weight.read_value() for name, weight in self.weights.items()}
+        try:
+            for name, mean in self.average.means.items():
+                self.weights[name].assign(mean)
+            yield
+        finally:
+            for name, value in raw.items():
+                self.weights[name].assign(value)
 
     def train_steps(
         self, batches: Iterator, step: int, rates: np.ndarray
@@ -112,6 +142,7 @@ class TrainingProgram:
         norm = global_norm(list(gradients.values()))
         factor = clip_factor(norm, self._config.max_grad_norm)
         self._optimizer.apply(gradients, self.weights, rate, factor, step)
+        self.average.update(step)
         return nats, norm
 
     def gradients(

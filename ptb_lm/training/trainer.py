@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from ptb_lm.config import Config
 from ptb_lm.data.corpus import Corpus
-from ptb_lm.data.windows import check_length
+from ptb_lm.data.windows import Windows, check_length, training_windows
 from ptb_lm.errors import UserError
 from ptb_lm.evaluation.evaluator import CHUNK_TOKENS
 from ptb_lm.model.precision import check_dtype
@@ -35,6 +35,7 @@ from ptb_lm.training.accounting import (
     NotFinite,
     check_finite_arrays,
 )
+from ptb_lm.training.checks import check_training_options
 from ptb_lm.training.finish import Scorer, finish_run, results_so_far
 from ptb_lm.training.input_pipeline import WindowStream
 from ptb_lm.training.memory import check_training
@@ -82,7 +83,8 @@ def train_and_evaluate(
 
 
 def _check(config: Config, corpus: Corpus) -> None:
-    """Raises UserError where machine, memory or corpus are not enough."""
+    """Raises UserError where options, machine, memory or corpus do not do."""
+    check_training_options(config.training)
     check_dtype(config.model.dtype)
     splits, training = corpus.splits, config.training
     batch = training.batch_size, training.num_steps
@@ -110,13 +112,10 @@ class Trainer:
         self._corpus_digest = corpus.digest()
         self._program = TrainingProgram(config, len(corpus.vocabulary))
         self._scorer = Scorer(config, corpus, self._program.model, interrupts.check)
-        batch = training.batch_size, training.num_steps
-        seed = training.seed if training.windows == "random" else None
-        self._windows = WindowStream(corpus.splits["train"], *batch, seed)
-        self._schedule = SCHEDULES[training.schedule](training, self._windows.count)
-        self._accounting = Accounting(
-            Position(), batch[0] * batch[1], training.max_grad_norm
-        )
+        self._windows = training_windows(corpus.splits["train"], training)
+        self._stream = WindowStream(self._windows)
+        self._schedule = SCHEDULES[training.schedule](training)
+        self._accounting = Accounting(Position(), self._windows, training.max_grad_norm)
         self._observer = Observer()
         self._checkpoint: pathlib.Path | None = None
         self._steps_per_call = 1
@@ -139,9 +138,10 @@ class Trainer:
             if not self._is_finished():
                 self._train()
             weights, results = self._program.weights, self._results()
-            return finish_run(
-                self._folder, self._corpus, results, weights, self._scorer
-            )
+            with self._program.averaged(self._position.step):
+                return finish_run(
+                    self._folder, self._corpus, results, weights, self._scorer
+                )
         except Interrupted as interruption:
             # Of a finished run all is saved, and the weights may be the best ones.
             if self._is_finished():
@@ -163,7 +163,7 @@ class Trainer:
                 position = self._position
                 self._progress.line(
                     f"Resumed {self._checkpoint} at epoch {position.epoch + 1}, step"
-                    f" {position.window} of {self._windows.count}"
+                    f" {position.window} of {self._windows.count(position.epoch)}"
                 )
         elif init_from:
             weights = initial_weights(self._config, self._corpus.vocabulary)
@@ -202,32 +202,32 @@ class Trainer:
         position, run = self._position, self._config.run
         if position.window == 0:
             self._program.reset_state()
-        batches = self._windows.start_at(position.epoch, position.window)
+        batches = self._stream.start_at(position.epoch, position.window)
+        count = self._windows.count(position.epoch)
         self._progress.start()
-        while position.window < self._windows.count:
+        while position.window < count:
             self._call(batches)
             self._observer.after_steps(position.step)
             if _is_due(position.step, run.log_every_steps):
                 interval = self._accounting.end_interval(self._last_rate())
                 self._observer.after_interval(interval)
             # The end of an epoch writes its own.
-            if position.window < self._windows.count and _is_due(
-                position.step, run.save_every_steps
-            ):
+            if position.window < count and _is_due(position.step, run.save_every_steps):
                 self._save(best=False)
             self._interrupts.check()
 
     def _call(self, batches: Iterator) -> None:
         """Takes as many steps as fit into one call and adds up their scores."""
         position, run = self._position, self._config.run
+        place = self._accounting.next_place()
         count = min(
             self._steps_per_call,
-            self._windows.count - position.window,
+            place.windows - place.window,
             _steps_to_next(position.step, run.log_every_steps),
             _steps_to_next(position.step, run.save_every_steps),
             self._observer.steps_to_next(position.step) or MAX_STEPS_PER_CALL,
         )
-        rates = self._schedule.rates(position.step, count, position.epochs)
+        rates = self._schedule.rates(place, count, position.epochs)
         begin = time.monotonic()
         nats, norms = self._program.train_steps(batches, position.step, rates)
         seconds = time.monotonic() - begin
@@ -239,7 +239,7 @@ class Trainer:
         self._progress.update(
             f"Epoch {position.epoch + 1}/{self._config.training.max_max_epoch}",
             position.window,
-            self._windows.count,
+            place.windows,
             self._accounting.progress_facts(),
             self._accounting.steps_per_second(),
         )
@@ -247,9 +247,11 @@ class Trainer:
     def _finish_epoch(self) -> None:
         """Evaluates, records the epoch and saves."""
         position = self._position
-        scores = self._scorer.epoch(self._accounting, self._last_rate())
-        self._accounting.end_epoch(scores)
-        self._observer.after_epoch(scores)
+        with self._program.averaged(position.step):
+            scores = self._scorer.epoch(self._accounting, self._last_rate())
+            self._accounting.end_epoch(scores)
+            self._observer.after_epoch(scores)
+        self._program.average.after_epoch(position.step, position.epochs)
         if self._is_finished():
             self._observer.after_training(position.epoch)
         is_best = position.best() is scores
@@ -274,7 +276,11 @@ class Trainer:
         self._checkpoint = self._folder.checkpoints.save(
             position.step,
             arrays,
-            {"position": position.to_json(), "corpus": self._corpus_digest},
+            {
+                "position": position.to_json(),
+                "corpus": self._corpus_digest,
+                "averaged": self._program.average.is_active(position.step),
+            },
             best,
             self._config.run.keep_checkpoints,
         )
@@ -288,7 +294,8 @@ class Trainer:
                 f"Saved {interruption.checkpoint}; scoring valid and test (Ctrl-C"
                 " stops at once)"
             )
-            interruption.scores = self._scorer.splits()
+            with self._program.averaged(self._position.step):
+                interruption.scores = self._scorer.splits()
 
     def _results(self) -> Results:
         """What is known of the run so far."""
@@ -297,8 +304,8 @@ class Trainer:
 
     def _last_rate(self) -> float:
         """Learning rate of the last step."""
-        position = self._position
-        return self._schedule.rate(max(position.step - 1, 0), position.epochs)
+        place = self._accounting.last_place()
+        return self._schedule.rate(place, self._position.epochs)
 
     def _explained(self, error: NotFinite) -> UserError:
         """Says what stopped being finite and what there is to go back to."""
@@ -323,10 +330,10 @@ def _steps_to_next(step: int, interval: int) -> int:
 
 
 def _next_gradients(
-    program: TrainingProgram, windows: WindowStream, position: Position
+    program: TrainingProgram, windows: Windows, position: Position
 ) -> dict[str, tf.Tensor]:
     """Gradients of the next step, by weight; none after the last of an epoch."""
-    if position.window == windows.count:
+    if position.window == windows.count(position.epoch):
         return {}
     inputs, targets = windows.read(position.epoch, position.window)
     step = tf.constant(np.int64(position.step))

@@ -10,6 +10,7 @@ from ptb_lm.config import Config
 from ptb_lm.data.corpus import load_corpus
 from ptb_lm.data.english import ENGLISH
 from ptb_lm.data.vocabulary import Vocabulary
+from ptb_lm.data.windows import training_windows
 from ptb_lm.inference import sampling
 from ptb_lm.inference.text_model import TextModel
 from ptb_lm.model.language_model import LanguageModel
@@ -272,7 +273,7 @@ def trained():
     )
     corpus = load_corpus(config.data)
     program = TrainingProgram(config, len(corpus.vocabulary))
-    stream = WindowStream(corpus.splits["train"], 50, 20)
+    stream = WindowStream(training_windows(corpus.splits["train"], config.training))
     step = 0
     for _ in range(4):
         program.reset_state()

@@ -181,6 +181,21 @@ def test_weights_are_the_models_alone(run):
     assert list(folder.weights("best")) == ["lstm_0/bias"]
 
 
+@pytest.mark.parametrize("metadata", [{}, {"averaged": False}, {"averaged": True}])
+def test_weights_are_those_that_were_scored(run, metadata):
+    folder = RunFolder(run)
+    arrays = {
+        "model/embedding": np.ones(3, np.float32),
+        "average/embedding": np.full(3, 2, np.float32),
+        "average/start": np.int64(5),
+    }
+    (run / "checkpoints").mkdir()
+    folder.checkpoints.save(1, arrays, metadata, best=True)
+    found = folder.weights("best")
+    assert list(found) == ["embedding"]
+    assert found["embedding"][0] == (2 if metadata.get("averaged") else 1)
+
+
 def test_results_are_json(run):
     folder = RunFolder(run)
     folder.write_results(RESULTS)

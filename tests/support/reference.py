@@ -565,6 +565,41 @@ def adam_step(params, grads, slots, lr, beta1=0.9, beta2=0.999, eps=1e-8):
     return new_params, {"t": t, "m": m, "v": v}
 
 
+def adamw_step(params, grads, slots, lr, decay, beta1=0.9, beta2=0.999, eps=1e-8):
+    """AdamW as PyTorch has it: decay times lr, epsilon after the correction.
+
+        var -= lr * decay * var
+        m = beta1 * m + (1 - beta1) * g       v = beta2 * v + (1 - beta2) * g^2
+        m_hat = m / (1 - beta1^t)             v_hat = v / (1 - beta2^t),  t from 1
+        var -= lr * m_hat / (sqrt(v_hat) + eps)
+
+    Args:
+        params: dict of arrays.
+        grads: dict of arrays.
+        slots: {'t': int, 'm': dict, 'v': dict}, or None before the first step.
+        lr: float.
+        decay: float.
+        beta1: float.
+        beta2: float.
+        eps: float.
+
+    Returns:
+        The new params and the new slots.
+    """
+    if slots is None:
+        zeros = {name: np.zeros_like(var) for name, var in params.items()}
+        slots = {"t": 0, "m": zeros, "v": zeros}
+    t = slots["t"] + 1
+    m, v, new_params = {}, {}, {}
+    for name, g in grads.items():
+        var = params[name] - lr * decay * params[name]
+        m[name] = beta1 * slots["m"][name] + (1 - beta1) * g
+        v[name] = beta2 * slots["v"][name] + (1 - beta2) * g**2
+        m_hat, v_hat = m[name] / (1 - beta1**t), v[name] / (1 - beta2**t)
+        new_params[name] = var - lr * m_hat / (np.sqrt(v_hat) + eps)
+    return new_params, {"t": t, "m": m, "v": v}
+
+
 def learning_rate(epoch, learning_rate, lr_decay, max_epoch):
     """learning_rate * lr_decay ** max(epoch + 1 - max_epoch, 0), epoch from 0."""
     return learning_rate * lr_decay ** max(epoch + 1 - max_epoch, 0)

@@ -9,9 +9,11 @@ import tensorflow as tf
 from ptb_lm.config import Config
 from ptb_lm.data.corpus import load_corpus
 from ptb_lm.data.english import ENGLISH, builtin_corpus
+from ptb_lm.data.windows import training_windows
 from ptb_lm.inference.text_model import TextModel
 from ptb_lm.registry import SCHEDULES
 from ptb_lm.training.input_pipeline import WindowStream
+from ptb_lm.training.schedules import Place
 from ptb_lm.training.step import TrainingProgram
 
 
@@ -29,15 +31,15 @@ def trained_model(corpus, epochs=6):
             "max_grad_norm": 100.0,
         }
     )
-    batch = config.training.batch_size, config.training.num_steps
-    stream = WindowStream(corpus.splits["train"], *batch)
-    schedule = SCHEDULES[config.training.schedule](config.training, stream.count)
+    windows = training_windows(corpus.splits["train"], config.training)
+    stream, count = WindowStream(windows), windows.count(0)
+    schedule = SCHEDULES[config.training.schedule](config.training)
     program = TrainingProgram(config, len(corpus.vocabulary))
     for epoch in range(epochs):
         program.reset_state()
-        first = epoch * stream.count
-        rates = schedule.rates(first, stream.count, [])
-        program.train_steps(stream.start_at(epoch, 0), first, rates)
+        first = Place(epoch * count, epoch, 0, count)
+        rates = schedule.rates(first, count, [])
+        program.train_steps(stream.start_at(epoch, 0), first.step, rates)
     return TextModel(program.model, corpus.vocabulary)
 
 

@@ -1,13 +1,18 @@
-"""What an optimizer keeps, and what it is given; the rules are in test_arithmetic."""
+"""What an optimizer keeps, what it is given, and its rule with every option.
+
+test_arithmetic has the rules in a whole training step.
+"""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from ptb_lm.errors import UserError
 from ptb_lm.registry import OPTIMIZERS
 from ptb_lm.training import memory
 from ptb_lm.training.optimizers.base import Optimizer
 from ptb_lm.training.step import TrainingProgram
+from tests.support import reference
 from tests.support.arithmetic import VOCAB, make_config, random_windows
 from tests.support.made_up import make_config as made_up_config
 from tests.support.made_up import train
@@ -24,7 +29,13 @@ def take_steps(program, count):
 
 
 @pytest.mark.parametrize(
-    "optimizer, slots", [("sgd", []), ("momentum", ["momentum"]), ("adam", ["m", "v"])]
+    "optimizer, slots",
+    [
+        ("sgd", []),
+        ("momentum", ["momentum"]),
+        ("adam", ["m", "v"]),
+        ("adamw", ["m", "v"]),
+    ],
 )
 def test_slots_are_zero_at_first_and_named_in_checkpoints(optimizer, slots):
     program = program_of(optimizer)
@@ -38,6 +49,84 @@ def test_slots_are_zero_at_first_and_named_in_checkpoints(optimizer, slots):
         assert not variables[name].numpy().any()
     take_steps(program, 1)
     assert all(variables[name].numpy().any() for name in found)
+
+
+RATES, FACTOR = [0.1, 0.05, 0.2, 0.1], 0.75
+
+
+def reference_step(name, params, grads, slots, rate, options):
+    """One step of a rule in float64: params and slots."""
+    l2 = options.get("l2", 0.0)
+    grads = {n: FACTOR * g + l2 * params[n] for n, g in grads.items()}
+    adam = {
+        "beta1": options.get("adam_beta1", 0.9),
+        "beta2": options.get("adam_beta2", 0.999),
+        "eps": options.get("adam_epsilon", 1e-8),
+    }
+    if name == "sgd":
+        return reference.sgd_step(params, grads, rate), None
+    if name == "momentum":
+        return reference.momentum_step(params, grads, slots, rate)
+    if name == "adam":
+        return reference.adam_step(params, grads, slots, rate, **adam)
+    decay = options.get("weight_decay", 0.0)
+    return reference.adamw_step(params, grads, slots, rate, decay, **adam)
+
+
+ADAM = {"adam_beta1": 0.7, "adam_beta2": 0.9, "adam_epsilon": 0.02}
+
+
+@pytest.mark.parametrize(
+    "name, options",
+    [
+        *((name, {}) for name in ("sgd", "momentum", "adam", "adamw")),
+        *((name, {"l2": 0.3}) for name in ("sgd", "momentum", "adam", "adamw")),
+        ("adam", ADAM),
+        ("adamw", ADAM),
+        ("adamw", ADAM | {"weight_decay": 0.4}),
+    ],
+)
+def test_rules(name, options):
+    """Four steps of a table of which rows are read, and of a matrix, in float64.
+
+    L2 comes after clipping, and moves the rows that were not read as well.
+    """
+    rng = np.random.default_rng(0)
+    shapes = {"table": (6, 3), "matrix": (3, 4)}
+    params = {n: rng.normal(size=shape) for n, shape in shapes.items()}
+    weights = {n: tf.Variable(p, dtype=tf.float32) for n, p in params.items()}
+    config = make_config(optimizer=name, **options).training
+    optimizer, slots = OPTIMIZERS[name](weights, config), None
+    for step, rate in enumerate(RATES):
+        rows, values = np.array([1, 4]), rng.normal(size=(2, 3))
+        table = np.zeros((6, 3))
+        table[rows] = values
+        grads = {"table": table, "matrix": rng.normal(size=(3, 4))}
+        given = {n: tf.constant(g, tf.float32) for n, g in grads.items()}
+        given["table"] = tf.IndexedSlices(
+            tf.constant(values, tf.float32), tf.constant(rows), tf.constant([6, 3])
+        )
+        numbers = tf.constant(rate), tf.constant(FACTOR), tf.constant(step, tf.int64)
+        optimizer.apply(given, weights, *numbers)
+        params, slots = reference_step(name, params, grads, slots, rate, options)
+    for n, expected in params.items():
+        np.testing.assert_allclose(weights[n], expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"adam_beta1": 0.8}, "--adam_beta1=0.8 has no effect with --optimizer=sgd"),
+        ({"optimizer": "adam", "weight_decay": 0.1}, "it is for adamw"),
+        ({"optimizer": "adamw", "weight_decay": 0.1, "l2": 0.1}, "exclude each other"),
+        ({"adam_epsilon": 0.1, "optimizer": "momentum"}, "it is for adam, adamw"),
+    ],
+)
+def test_options_without_effect_are_refused(tmp_path, options, message):
+    with pytest.raises(UserError, match=message) as caught:
+        train(tmp_path / "run", **options)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -62,8 +151,8 @@ class Averaged(Optimizer):
 
     slots = ("sum",)
 
-    def __init__(self, weights):
-        super().__init__(weights)
+    def __init__(self, weights, config):
+        super().__init__(weights, config)
         self.variables["steps"] = tf.Variable(0.0, trainable=False)
 
     def update(self, name, weight, gradient, rate, factor, step):
@@ -109,3 +198,5 @@ def test_memory_counts_what_it_keeps(averaged):
     )
     weights = memory.count_parameters(made_up_config().model, 100)
     assert kept == dense == plain + 4 * (weights + 100 * 4)
+    with_l2 = memory.training_bytes(made_up_config(l2=0.1), 100, 0)
+    assert with_l2 == plain + 4 * 100 * 4

@@ -8,21 +8,23 @@ import tensorflow as tf
 
 import run_ptb
 from ptb_lm.config import Config
+from ptb_lm.errors import UserError
 from ptb_lm.registry import SCHEDULES
 from ptb_lm.runs.folder import RunFolder
-from ptb_lm.training.schedules import Schedule
+from ptb_lm.training.schedules import Place, Schedule
 from ptb_lm.training.step import TrainingProgram
 from tests.support.arithmetic import VOCAB, make_config, random_windows
 from tests.support.events import scores_of
 from tests.support.made_up import WINDOWS, train
+from tests.support.results import EPOCHS
 
 
 def rates(preset, *flags, windows=7):
     """The rate of each epoch's first step, all its steps having that rate."""
     training = run_ptb.parse([f"--model={preset}", *flags]).training
-    schedule = SCHEDULES[training.schedule](training, windows)
+    schedule = SCHEDULES[training.schedule](training)
     epochs = [
-        schedule.rates(epoch * windows, windows, [])
+        schedule.rates(Place(epoch * windows, epoch, 0, windows), windows, [])
         for epoch in range(training.max_max_epoch)
     ]
     for of_steps in epochs:
@@ -52,8 +54,8 @@ def test_learning_rates_of_the_later_tutorial():
 
 def test_no_decay_when_every_epoch_is_early():
     training = dataclasses.replace(Config().training, max_epoch=50)
-    schedule = SCHEDULES[training.schedule](training, 10)
-    assert schedule.rate(129, []) == training.learning_rate
+    schedule = SCHEDULES[training.schedule](training)
+    assert schedule.rate(Place(129, 12, 9, 10), []) == training.learning_rate
 
 
 def test_every_step_has_its_own_rate():
@@ -75,12 +77,99 @@ def test_every_step_has_its_own_rate():
         assert weights[2][name].tobytes() != expected.tobytes(), name
 
 
+def all_rates(schedule, windows=4, epochs=5, history=(), **options):
+    """The rate of every step, epochs taken in calls of one and of several steps."""
+    options = {"learning_rate": 2.0, "max_max_epoch": epochs} | options
+    training = make_config(schedule=schedule, **options).training
+    member, found = SCHEDULES[schedule](training), []
+    for epoch in range(epochs):
+        step, past = epoch * windows, history[:epoch]
+        whole = member.rates(Place(step, epoch, 0, windows), windows, past)
+        places = [Place(step + n, epoch, n, windows) for n in range(windows)]
+        # One by one, and beginning anywhere: what a resumed run asks for.
+        for n, place in enumerate(places):
+            assert member.rate(place, history) == whole[n]
+            rest = member.rates(place, windows - n, past)
+            assert rest.tobytes() == whole[n:].tobytes()
+        found += whole.tolist()
+    return found
+
+
+def test_constant():
+    assert all_rates("constant") == [2.0] * 20
+
+
+@pytest.mark.parametrize("final", [0.0, 0.1])
+def test_cosine(final):
+    """The closed form over all 20 steps, the first of them at the full rate."""
+    expected = [
+        2.0 * (final + (1 - final) * 0.5 * (1 + np.cos(np.pi * step / 20)))
+        for step in range(20)
+    ]
+    found = all_rates("cosine", final_rate=final)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    assert found[0] == 2.0
+
+
+@pytest.mark.parametrize("final", [0.0, 0.25])
+def test_linear_after_a_warm_up(final):
+    """A fifth of 20 steps up, then 16 steps down."""
+    up = [2.0 * step / 4 for step in (1, 2, 3, 4)]
+    down = [2.0 * (final + (1 - final) * (1 - step / 16)) for step in range(16)]
+    found = all_rates("linear", warmup=0.2, final_rate=final)
+    np.testing.assert_allclose(found, up + down, rtol=1e-12)
+
+
+def test_one_cycle():
+    """Three tenths up from a 25th of the rate in a line, the rest down in a cosine."""
+    up = [2.0 * (1 / 25 + 24 / 25 * step / 6) for step in range(1, 7)]
+    down = [2.0 * 0.5 * (1 + np.cos(np.pi * step / 14)) for step in range(14)]
+    found = all_rates("one_cycle", warmup=0.3)
+    np.testing.assert_allclose(found, up + down, rtol=1e-12)
+    assert max(found) == 2.0
+
+
+def test_an_epoch_is_an_equal_share_however_many_windows_it_has():
+    training = make_config(schedule="linear", max_max_epoch=4).training
+    schedule = SCHEDULES["linear"](training)
+    for windows in (2, 10):
+        rates = schedule.rates(Place(99, 2, 0, windows), windows, [])
+        np.testing.assert_allclose(rates[0], 0.5)
+        np.testing.assert_allclose(rates[windows // 2], 0.375)
+
+
+@pytest.mark.parametrize(
+    "patience, valid, decays",
+    [
+        (1, [9, 8, 8, 7, 7.5, 7.2, 6], [0, 0, 0, 1, 1, 2, 3]),
+        (2, [9, 8, 8, 8.5, 8.1, 8.2, 7], [0, 0, 0, 0, 1, 1, 2]),
+        (2, [9, 10, 8, 9, 7, 7, 7], [0, 0, 0, 0, 0, 0, 0]),
+    ],
+)
+def test_plateau(patience, valid, decays):
+    """As good as the best is not better; after a decay the count begins anew."""
+    history = [
+        dataclasses.replace(EPOCHS[0], epoch=number, valid_perplexity=float(perplexity))
+        for number, perplexity in enumerate(valid, start=1)
+    ]
+    found = all_rates(
+        "plateau", epochs=7, history=history, patience=patience, lr_decay=0.5
+    )
+    expected = [2.0 * 0.5**n for n in decays for _ in range(4)]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_options_without_effect_are_refused(tmp_path):
+    with pytest.raises(UserError, match="it is for linear, cosine, one_cycle"):
+        train(tmp_path / "run", warmup=0.1)
+
+
 class Warmth(Schedule):
     """Rises by step, and falls with the valid perplexity of the epoch before."""
 
     def rates(self, first, count, history):
         factor = history[-1].valid_perplexity if history else 1.0
-        return (first + 1 + np.arange(count)) * self.config.learning_rate / factor
+        return (first.step + 1 + np.arange(count)) * self.config.learning_rate / factor
 
 
 def test_the_rate_of_a_step_is_that_of_its_epoch():

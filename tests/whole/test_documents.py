@@ -109,7 +109,7 @@ def test_every_flag_in_the_documents_exists():
     names |= {"out"}  # of the example with MNIST
     others = r"(?m)^.*\b(saved_model_cli|pip|ruff|git|pre-commit)\b.*$"
     for document, text in DOCUMENTS.items():
-        for name in re.findall(r"--([a-z_]+)", re.sub(others, "", text)):
+        for name in re.findall(r"--([a-z0-9_]+)", re.sub(others, "", text)):
             assert name in names, f"{document}: --{name}"
 
 

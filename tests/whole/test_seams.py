@@ -79,8 +79,8 @@ class SignDescent(Optimizer):
 
     slots = ("last",)
 
-    def __init__(self, weights):
-        super().__init__(weights)
+    def __init__(self, weights, config):
+        super().__init__(weights, config)
         self.variables["updates"] = tf.Variable(0, trainable=False)
 
     def update(self, name, weight, gradient, rate, factor, step):
@@ -94,10 +94,10 @@ class Sawtooth(Schedule):
     """Falls within every epoch, and by what valid was before it."""
 
     def rates(self, first, count, history):
-        steps = (first + np.arange(count)) % self.windows_per_epoch
+        done = (first.window + np.arange(count)) / first.windows
         worst = history[-1].valid_perplexity / 1000 if history else 0.0
         scale = self.config.learning_rate / (1 + worst)
-        return scale * (1 - steps / self.windows_per_epoch)
+        return scale * (1 - done)
 
 
 class FirstRow(Dropout):

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import tensorflow as tf
 
+from ptb_lm.config import TrainingConfig
 from ptb_lm.training.gradients import Gradient
 
 
@@ -14,30 +15,45 @@ class Optimizer:
     line in `registry.OPTIMIZERS`. All that it remembers from step to step is in
     `variables`, so that a checkpoint holds it.
 
+    L2 regularization (--l2) is the same for all rules: g + l2 w takes the place of
+    the clipped gradient g, for every weight, biases and rows that were not read
+    among them, as `weight_decay` of PyTorch's SGD and Adam.
+
     Attributes:
       slots: a name for each variable that the rule keeps beside every weight, of the
         weight's shape, zero at first. Each takes as much memory as the weights.
       takes_slices: whether `update` takes the gradient of a table as the rows that
         were read (`tf.IndexedSlices`). If not, it gets a dense one, which takes
         as much memory as the table.
+      options: options of `TrainingConfig` that this rule reads and others may not.
+        To set one has to be an error where no rule reads it.
+      config: how the run is trained.
       variables: what a checkpoint must hold, by name: WEIGHT/SLOT. A rule that
         remembers more adds it here.
     """
 
     slots: ClassVar[tuple[str, ...]] = ()
     takes_slices: ClassVar[bool] = False
+    options: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, weights: dict[str, tf.Variable]):
+    def __init__(self, weights: dict[str, tf.Variable], config: TrainingConfig):
         """Creates the slots.
 
         Args:
           weights: what will be updated, by name.
+          config: how the run is trained.
         """
+        self.config = config
         self.variables: dict[str, tf.Variable] = {
             f"{name}/{slot}": tf.Variable(tf.zeros_like(weight), trainable=False)
             for name, weight in weights.items()
             for slot in self.slots
         }
+
+    @classmethod
+    def needs_dense(cls, config: TrainingConfig) -> bool:
+        """Whether the gradient of a table is made dense: L2 moves every row."""
+        return not cls.takes_slices or config.l2 > 0
 
     def slot(self, name: str, slot: str) -> tf.Variable:
         """The slot of a weight; KeyError where the rule has none of that name."""
@@ -62,11 +78,14 @@ class Optimizer:
             made where it can be avoided.
           step: int64 scalar, 0 for the first step.
         """
+        dense, l2 = self.needs_dense(self.config), self.config.l2
         for name, weight in weights.items():
-            gradient = gradients[name]
-            if not self.takes_slices:
+            gradient, scale = gradients[name], factor
+            if dense:
                 gradient = tf.convert_to_tensor(gradient)
-            self.update(name, weight, gradient, rate, factor, step)
+            if l2:
+                gradient, scale = factor * gradient + l2 * weight, tf.constant(1.0)
+            self.update(name, weight, gradient, rate, scale, step)
 
     def update(
         self,

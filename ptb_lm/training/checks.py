@@ -1,0 +1,51 @@
+"""Options of a training that exclude each other, or that nothing would read."""
+
+import dataclasses
+
+from ptb_lm.config import TrainingConfig
+from ptb_lm.errors import UserError
+from ptb_lm.options import format_value
+from ptb_lm.registry import AVERAGES, OPTIMIZERS, SCHEDULES, Registry
+
+# Options that choose a member which says, in `options`, what others it reads.
+READERS: dict[str, Registry] = {
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
+    "average": AVERAGES,
+}
+
+
+def check_training_options(training: TrainingConfig) -> None:
+    """Raises UserError where options do not go together.
+
+    An option that belongs to some optimizers, or to other members that are chosen by
+    name, must have its default where another one is chosen.
+    """
+    for choice in READERS:
+        _check_readers(training, choice)
+    if training.l2 and training.weight_decay:
+        raise UserError(
+            f"{_shown(training, 'l2')} and {_shown(training, 'weight_decay')} exclude"
+            " each other: one is added to the gradients, the other is taken off the"
+            " weights"
+        )
+
+
+def _check_readers(training: TrainingConfig, choice: str) -> None:
+    """Raises UserError where an option is set that the chosen member does not read."""
+    members = READERS[choice]
+    defaults = {f.name: f.default for f in dataclasses.fields(training)}
+    chosen = members[getattr(training, choice)]
+    for option in defaults:
+        readers = [name for name in members if option in members[name].options]
+        unread = readers and option not in chosen.options
+        if unread and getattr(training, option) != defaults[option]:
+            raise UserError(
+                f"{_shown(training, option)} has no effect with"
+                f" {_shown(training, choice)}; it is for {', '.join(readers)}"
+            )
+
+
+def _shown(training: TrainingConfig, option: str) -> str:
+    """An option and its value, as a user types them."""
+    return f"--{option}={format_value(getattr(training, option))}"
