@@ -88,12 +88,12 @@ def set_options(values: flags.FlagValues) -> dict[str, Any]:
 def parse(arguments: Sequence[str], resume: bool = False) -> Config | None:
     """The configuration that the arguments ask for; None where help was shown.
 
-    What is typed wins over the preset. A run's complete flags.txt needs no preset.
+    Typed options override the preset. A run's flags.txt is complete and needs none.
 
     Args:
       arguments: flags.
-      resume: whether options that are not typed are those of the run that the
-        folder holds, see `resuming.resumed`.
+      resume: whether a run that the folder holds already gives the options that are
+        not typed, see `resuming.resumed`.
 
     Raises:
       UserError: an unknown flag or a value that is not allowed.
@@ -128,12 +128,16 @@ def print_help(complete: bool) -> None:
                 help_text, 79, initial_indent=indent, subsequent_indent=indent
             )
             print(name.ljust(HELP_COLUMN) + lines[HELP_COLUMN:])
+    print(
+        "\nEach value above is the default. A preset (--model; small, if you name none)"
+        "\nsets some options to other values. Options from a file: --flagfile=FILE."
+    )
     if not complete:
-        print("\nAll options: --helpfull. Options from a file: --flagfile=FILE.")
+        print("All options: --helpfull.")
 
 
 def set_environment() -> None:
-    """Settings that TensorFlow reads when it is imported; yours win."""
+    """Sets what TensorFlow reads when it is imported; keeps what is set already."""
     # TensorFlow's own log lines, up to warnings, are of no use to a user.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # A pool of TensorFlow's own for large buffers instead of malloc: about 50 MB

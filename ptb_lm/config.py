@@ -1,9 +1,9 @@
 """Every option of the project, once: default, unit, help and validation.
 
-The command line makes one flag of each field here and a preset in ``flags/``
-sets some of them; nothing else defines an option. Neither TensorFlow nor absl
-is imported, so that ``--help`` answers at once and a notebook can build a
-configuration without touching ``sys.argv``.
+The command line makes a flag of each field here, and a preset in ``flags/`` sets some
+of them. Nothing else defines an option. The docstring of a group is its heading in
+``--help``. This module imports neither TensorFlow nor absl, so that ``--help`` answers
+at once and a notebook can build a configuration without ``sys.argv``.
 """
 
 import dataclasses
@@ -35,45 +35,47 @@ PTB_URL = "http://www.fit.vutbr.cz/~imikolov/rnnlm/simple-examples.tgz"
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig(Validated):
-    """What to do, and in which folder."""
+    """Command and run folder."""
 
     mode: str = option(
         "train",
-        f"What to do: {MODES.listed()}.",
+        f"What the command does: {MODES.listed()}.",
         choices=MODES,
         defines_run=False,
         common=True,
     )
     model: str = option(
         "small",
-        "Preset: the options of flags/NAME.flags. Options that you type win over it.",
+        "Preset: reads the options in flags/NAME.flags. Options that you type override"
+        " them.",
         common=True,
     )
     save_path: str = option(
         "",
-        "Folder of the run. A run that it holds is resumed, with its own options."
-        " Empty: runs/MODEL-CORPUS.",
+        "Folder of the run. Training in the folder of a stopped run resumes it, with"
+        " the run's own options. report reads all runs in this folder. Empty:"
+        " runs/MODEL-CORPUS; for report, runs.",
         defines_run=False,
         common=True,
     )
     save_every_steps: int = option(
         500,
-        "Training steps between checkpoints. A checkpoint is also written after every"
-        " epoch; 0: only then.",
+        "Training steps from one checkpoint to the next. The end of an epoch writes one"
+        " too. 0: only the end of an epoch.",
         minimum=0,
         defines_run=False,
     )
     keep_checkpoints: int = option(
         2,
-        "Number of last checkpoints to keep, besides the best. With 1, there is none"
-        " to go back to when it is damaged.",
+        "Number of last checkpoints to keep, besides the best. With 1, a run whose last"
+        " checkpoint is damaged has none to resume from.",
         minimum=1,
         defines_run=False,
         since=2,
     )
     log_every_steps: int = option(
         100,
-        "Training steps between points of the TensorBoard curves.",
+        "Training steps from one point of TensorBoard's curves to the next.",
         minimum=1,
         defines_run=False,
     )
@@ -81,43 +83,44 @@ class RunConfig(Validated):
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig(Validated):
-    """Where the text comes from and how it becomes tokens."""
+    """Corpus, tokens and vocabulary."""
 
     data_path: str = option(
         "",
         "Corpus: a folder with ptb.{train,valid,test}.txt or {train,valid,test}.txt;"
-        " or one text file, split 90/5/5 by lines; or 'ptb', which downloads the Penn"
-        " Treebank once. Empty: the built-in corpus.",
+        " or one text file, whose lines are split 90/5/5; or ptb, which downloads the"
+        " Penn Treebank once. Empty: the built-in corpus.",
         defines_run=False,
         common=True,
     )
     token_type: str = option(
         "word",
-        "What a token is: word (separated by white space, with <eos> at each line"
-        " end) or char (every character, the line feed included; where a folder has"
-        " ptb.char.{train,valid,test}.txt, those are read).",
+        "What a token is: word (white space separates words, and each line end is the"
+        " token <eos>); char (every character, the line feed included; if a folder has"
+        " ptb.char.{train,valid,test}.txt, the program reads these).",
         choices=("word", "char"),
         common=True,
     )
     normalize: str = option(
         "none",
-        "How a text, or a prompt, is changed before it is read: none; or letters"
-        " (letters become lower-case a to z, and everything between them, line ends"
-        " too, one blank).",
+        "Change to every text and prompt before it is split into tokens: none; letters"
+        " (letters become lower-case a to z, and everything between two of them, line"
+        " ends included, becomes one space).",
         choices=("none", "letters"),
         since=2,
     )
     max_tokens: int = option(
         0,
-        "Number of training tokens to use, from the beginning of the text. The"
-        " vocabulary is that of the whole text. 0: all.",
+        "Number of tokens to train on, from the beginning of the training text. The"
+        " whole training text still decides the vocabulary. 0: all.",
         minimum=0,
         since=2,
     )
     max_vocab_size: int = option(
         0,
-        "Number of tokens to keep: the most frequent ones of the training text. Rarer"
-        " tokens become <unk>. 0: all.",
+        "Size of the vocabulary: <unk> and the most frequent other tokens of the"
+        " training text. All other tokens become <unk>. 0: every token, and <unk> only"
+        " if the text has it.",
         minimum=0,
         common=True,
     )
@@ -136,11 +139,11 @@ class DataConfig(Validated):
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig(Validated):
-    """Shape and initialization of the network."""
+    """Network and its initial weights."""
 
     hidden_size: int = option(
         200,
-        "Units of each layer, and width of the embedding.",
+        "Units of each recurrent layer, and width of the embedding.",
         minimum=1,
         maximum=2**31 - 1,
         common=True,
@@ -175,8 +178,8 @@ class ModelConfig(Validated):
     )
     keep_prob: float = option(
         1.0,
-        "Probability that dropout keeps a unit, in the embedding and in the output"
-        " of every layer.",
+        "Probability with which dropout keeps a unit of the embedding and of the output"
+        " of every layer. 1: no dropout.",
         above=0.0,
         maximum=1.0,
         common=True,
@@ -226,8 +229,8 @@ class ModelConfig(Validated):
     )
     init_scale: float = option(
         0.1,
-        "Initial weights are uniform in [-init_scale, init_scale]. Initial biases of"
-        " the layers are zero.",
+        "The initial weights are uniform in [-init_scale, init_scale]. The biases of"
+        " the recurrent layers start at zero.",
         minimum=0.0,
     )
     embedding_init: str = option(
@@ -261,7 +264,7 @@ class ModelConfig(Validated):
     forget_bias: float = option(
         0.0,
         "Initial bias of the LSTM's forget gate. With 1, the network remembers from"
-        " the start (Gers et al. 2000).",
+        " the start of training (Gers et al. 2000).",
         minimum=0.0,
         since=2,
     )
@@ -273,14 +276,14 @@ class ModelConfig(Validated):
     )
     rnn_mode: str = option(
         "auto",
-        "Implementation of the recurrent layers: fused (this project's), keras"
-        " (Keras's loop; cuDNN on a GPU), or auto (keras on a GPU, else fused).",
+        "Implementation of the recurrent layers: fused (this project's kernels); keras"
+        " (Keras's own loop, or cuDNN on a GPU); auto (keras on a GPU, else fused).",
         choices=("auto", "fused", "keras"),
     )
     dtype: str = option(
         "float32",
-        "Type of the matrix products: float32 or bfloat16. Everything else, the loss"
-        " and its sums included, is float32.",
+        "Type of the matrix products: float32 or bfloat16. Everything else is float32,"
+        " the loss and its sums included.",
         choices=("float32", "bfloat16"),
     )
 
@@ -326,32 +329,34 @@ class TrainingConfig(Validated):
 
     batch_size: int = option(
         20,
-        "Streams of text read in parallel.",
+        "Number of streams: equal pieces of the training text that the network reads in"
+        " parallel, one row of the batch for each.",
         minimum=1,
         maximum=2**31 - 1,
         common=True,
     )
     num_steps: int = option(
         20,
-        "Length of a window, in tokens: the time steps of backpropagation through"
-        " time.",
+        "Length of a window in tokens, and so the time steps of truncated"
+        " backpropagation through time. A training step reads one window.",
         minimum=1,
         maximum=2**31 - 1,
         common=True,
     )
     windows: str = option(
         "sequential",
-        "How the training text is read: sequential (windows in order; the state is"
-        " carried from one to the next) or random (windows in random order from a"
-        " random offset, both drawn for every epoch; each starts from a zero state).",
+        "Order of the windows: sequential (the order of the text; each window starts"
+        " from the state that the last one ended in); random (a random order from a"
+        " random offset, drawn anew for every epoch; each window starts from a zero"
+        " state).",
         choices=("sequential", "random"),
         since=2,
     )
     loss_scale: str = option(
         "sum",
-        "Loss whose gradient is taken, in nats: sum (over the time steps, averaged"
-        " over the batch, as in the tutorial) or mean (averaged over both). A"
-        " learning rate and a clipping norm are meant for one of them.",
+        "Loss that training minimizes, in nats: sum (summed over the time steps and"
+        " averaged over the batch, as in the tutorial); mean (averaged over both). A"
+        " learning rate or a clipping norm suits only one of them.",
         choices=("sum", "mean"),
         since=2,
     )
@@ -403,7 +408,7 @@ class TrainingConfig(Validated):
     )
     schedule: str = option(
         "tutorial",
-        f"How the learning rate changes: {SCHEDULES.listed()}.",
+        f"Schedule of the learning rate: {SCHEDULES.listed()}.",
         choices=SCHEDULES,
         since=2,
     )
@@ -471,21 +476,25 @@ class TrainingConfig(Validated):
     )
     max_grad_norm: float = option(
         5.0,
-        "Largest global norm of the gradients. Larger gradients are scaled down to it.",
+        "Clipping norm: if the global norm of the gradients is larger, they are scaled"
+        " down to it.",
         above=0.0,
     )
     early_stopping: int = option(
         0,
-        "Stop after this many epochs without a better valid perplexity. 0: never.",
+        "Stop after this many epochs without a better validation perplexity. 0: never.",
         minimum=0,
         common=True,
     )
     init_from: str = option(
-        "", "Run folder whose best weights are the initial weights. Empty: none."
+        "",
+        "Folder of a run whose best weights are the initial weights. Empty: random"
+        " initial weights.",
     )
     seed: int = option(
         1,
-        "Seed of the initial weights, dropout, random windows and generated text.",
+        "Seed of the initial weights, the dropout masks, the random windows and the"
+        " generated text.",
         minimum=0,
         maximum=2**31 - 1,
         common=True,
@@ -494,55 +503,57 @@ class TrainingConfig(Validated):
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationConfig(Validated):
-    """What --mode=evaluate scores, and how tokens are counted."""
+    """Evaluation and export of a trained run."""
 
     split: str = option(
         "test",
-        "Split of the corpus to evaluate: train, valid or test.",
+        "Split of the corpus that evaluate scores: train, valid or test.",
         choices=("train", "valid", "test"),
         defines_run=False,
         common=True,
     )
     text_file: str = option(
         "",
-        "Text file to evaluate instead of a split, or to score.",
+        "Text file that evaluate scores instead of a split, or that score scores if"
+        " --text is not set. One sentence per line.",
         defines_run=False,
         common=True,
     )
     weights: str = option(
         "best",
-        "Weights to evaluate, sample, score or export: best (lowest valid"
-        " perplexity) or last.",
+        "Weights that evaluate, sample, score, neighbours and export read: best (of the"
+        " lowest validation perplexity); last (of the newest checkpoint).",
         choices=("best", "last"),
         defines_run=False,
     )
     counting: str = option(
         "exact",
-        "Which tokens are scored. exact: every token but the first, in one stream."
-        " tutorial: batch_size streams, without the tail that fills no window.",
+        "Which tokens evaluate counts: exact (every token except the first, in one"
+        " stream); tutorial (batch_size streams, without the tokens at the end that"
+        " fill no window).",
         choices=("exact", "tutorial"),
         defines_run=False,
     )
     method: str = option(
         "plain",
-        "Method by which evaluate and score find the probability of a token:"
-        f" {METHODS.listed()}.",
+        f"How evaluate and score find the probability of a token: {METHODS.listed()}.",
         choices=METHODS,
         defines_run=False,
         since=2,
     )
     export_format: str = option(
         "",
-        f"What --mode=export writes: {EXPORT_FORMATS.listed()}. Empty: saved_model and"
-        " keras, as the end of a training does.",
+        f"Format that export writes: {EXPORT_FORMATS.listed()}. Empty: saved_model and"
+        " keras, as at the end of training.",
         choices=EXPORT_FORMATS,
         defines_run=False,
         since=2,
     )
     evaluate_on_interrupt: bool = option(
         False,
-        "When Ctrl-C stops the training, save, and then score valid and test with the"
-        " weights of that moment. A second Ctrl-C stops at once.",
+        "Whether a training that Ctrl-C stops also scores the validation and test texts"
+        " with the present weights, once it has written its checkpoint. A second"
+        " Ctrl-C stops at once.",
         defines_run=False,
         since=2,
     )
@@ -550,18 +561,18 @@ class EvaluationConfig(Validated):
 
 @dataclasses.dataclass(frozen=True)
 class GenerationConfig(Validated):
-    """What --mode=sample generates and --mode=score scores, and how it is shown."""
+    """Generated and scored texts, and their output."""
 
     prompt: str = option(
         "-",
-        "Text to continue. Empty: the start of a sentence. -: ask for prompts on a"
-        " terminal, else read one prompt a line from standard input.",
+        "Text that sample continues. Empty: the start of a sentence. -: ask for prompts"
+        " on a terminal, else read one prompt per line from standard input.",
         defines_run=False,
         common=True,
     )
     num_tokens: int = option(
         100,
-        "Tokens to draw for each text.",
+        "Number of tokens to draw for each text.",
         minimum=1,
         maximum=2**31 - 1,
         defines_run=False,
@@ -569,53 +580,54 @@ class GenerationConfig(Validated):
     )
     num_samples: int = option(
         1,
-        "Texts to generate for each prompt. Text i of the command, from 0, is drawn"
-        " with seed + i.",
+        "Number of texts to generate for each prompt. The command draws text i, counted"
+        " from 0 over all prompts, with seed + i.",
         minimum=1,
         defines_run=False,
         common=True,
     )
     temperature: float = option(
         1.0,
-        "Divisor of the logits. Below 1, likely tokens become likelier; 0 always"
-        " takes the likeliest token.",
+        "Divisor of the logits. Below 1, likely tokens become likelier. 0: always take"
+        " the likeliest token.",
         minimum=0.0,
         defines_run=False,
         common=True,
     )
     top_k: int = option(
         0,
-        "Draw only from this many likeliest tokens. 0: all.",
+        "Draw only from this many of the likeliest tokens. 0: from all.",
         minimum=0,
         maximum=2**31 - 1,
         defines_run=False,
     )
     top_p: float = option(
         1.0,
-        "Draw only from the likeliest tokens whose probabilities add up to this.",
+        "Draw only from the fewest likeliest tokens whose probabilities add up to this."
+        " 1: from all.",
         above=0.0,
         maximum=1.0,
         defines_run=False,
     )
     allow_unknown: bool = option(
-        False, "Whether <unk> may be drawn.", defines_run=False
+        False, "Whether sample may draw <unk>.", defines_run=False
     )
     text: str = option(
         "-",
-        "Text to score. -: standard input.",
+        "Text that score scores. -: --text_file, else standard input.",
         defines_run=False,
         common=True,
     )
     each_line: bool = option(
         False,
-        "Score each line as a sentence of its own, after <eos>, and count all its"
-        " tokens. Else the lines are one text, whose first token is not counted"
-        " because nothing precedes it, as in --mode=evaluate.",
+        "Whether score scores each line as a sentence of its own that follows a line"
+        " end, and counts all its tokens. If not, the lines are one text, and its first"
+        " token does not count, because nothing precedes it, as in evaluate.",
         defines_run=False,
     )
     format: str = option(
         "text",
-        "Output of sample and score: text, or json (one object a line).",
+        "Output of sample and score: text; json (one object per line).",
         choices=("text", "json"),
         defines_run=False,
     )
@@ -623,12 +635,12 @@ class GenerationConfig(Validated):
 
 @dataclasses.dataclass(frozen=True)
 class TensorBoardConfig(Validated):
-    """What TensorBoard shows besides the curves."""
+    """TensorBoard, besides the curves."""
 
     sample_tokens: int = option(
         30,
-        "Tokens that the model adds to each prompt after every epoch, for"
-        " TensorBoard's Text page. 0: no text.",
+        "Number of tokens with which the model continues each prompt of"
+        " --sample_prompts after every epoch, for TensorBoard's Text page. 0: no text.",
         minimum=0,
         maximum=2**31 - 1,
         defines_run=False,
@@ -636,22 +648,23 @@ class TensorBoardConfig(Validated):
     )
     sample_prompts: str = option(
         "",
-        "Prompts of these texts, separated by |. Empty: the beginnings of three"
-        " sentences of the valid text.",
+        "Prompts for TensorBoard's Text page, separated by |. Empty: the beginnings of"
+        " three sentences of the validation text.",
         defines_run=False,
         since=2,
     )
     histograms_every_steps: int = option(
         0,
-        "Training steps between histograms of the weights and gradients. 0: none.",
+        "Training steps from one histogram of the weights and gradients to the next. 0:"
+        " no histograms.",
         minimum=0,
         defines_run=False,
         since=2,
     )
     profile_steps: str = option(
         "",
-        "FIRST,LAST: training steps, counted from 1, to profile for TensorBoard's"
-        " Profile page. Empty: none.",
+        "Training steps to profile for TensorBoard's Profile page: FIRST,LAST, counted"
+        " from 1. Empty: none.",
         defines_run=False,
         since=2,
     )
@@ -659,11 +672,11 @@ class TensorBoardConfig(Validated):
 
 @dataclasses.dataclass(frozen=True)
 class LookConfig(Validated):
-    """What --mode=neighbours and --mode=report show."""
+    """Neighbours and report."""
 
     words: str = option(
         "",
-        "Words whose neighbours are listed, separated by blanks. Empty: the ten most"
+        "Words whose neighbours to list, separated by spaces. Empty: the ten most"
         " frequent words.",
         defines_run=False,
         common=True,
@@ -678,7 +691,7 @@ class LookConfig(Validated):
     )
     figures_path: str = option(
         "",
-        "Folder for the figures of a report. Empty: the folder figures in --save_path.",
+        "Folder for the figures of report. Empty: the folder figures in --save_path.",
         defines_run=False,
         since=2,
     )
@@ -704,7 +717,7 @@ class Config:
         """Builds a configuration from a flat mapping of option names to values.
 
         Args:
-          values: any subset of the options; the others keep their defaults.
+          values: any of the options; the others keep their defaults.
 
         Raises:
           UserError: a value breaks its option's rule.
@@ -746,7 +759,7 @@ class Config:
     def to_text(self) -> str:
         """The configuration as lines ``--name=value``, an absl flagfile.
 
-        The mode and the run's own place are left out.
+        It leaves out --mode and --save_path.
         """
         return "".join(
             f"--{name}={format_value(value)}\n"

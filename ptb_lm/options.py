@@ -1,4 +1,4 @@
-"""What an option is: a dataclass field with help, bounds and a unit."""
+"""What an option is: a dataclass field with its help text and its rule."""
 
 import dataclasses
 import math
@@ -27,23 +27,25 @@ def option(
     """Declares one option as a dataclass field.
 
     Args:
-      default: value when nobody says otherwise; its type is the option's type.
-      help_text: one sentence for ``--help``, with the unit.
-      minimum: smallest value allowed.
+      default: the value if neither the user nor the preset sets one. Its type is the
+        option's type.
+      help_text: one or two sentences for ``--help``, with the unit.
+      minimum: the smallest value allowed.
       above: the value must be greater than this.
-      maximum: largest value allowed.
+      maximum: the largest value allowed.
       below: the value must be less than this.
-      choices: the only strings allowed besides the default; of a registry, those
-        that it has when a value is checked.
+      choices: the only values allowed besides the default: a collection, or a registry
+        with the members that it has when the value is checked.
       parse: reads a string that has a syntax of its own; its ValueError says what is
         wrong with one.
-      defines_run: whether a run resumed with another value would be another run.
-      common: whether ``--help`` shows it; ``--helpfull`` shows all.
-      since: 1: every flags.txt sets it. 2: it came later, an older flags.txt lacks
-        it, and the default is what runs did before it came.
+      defines_run: whether another value makes another run, so that a run refuses to
+        resume with it.
+      common: whether ``--help`` shows the option; ``--helpfull`` shows all.
+      since: 1 for an option that every flags.txt sets. 2 for every later option: an
+        older flags.txt lacks it, so its default must be what runs did before it came.
 
     Returns:
-      A dataclass field that carries these as metadata.
+      A dataclass field with these as its metadata.
     """
     metadata = {
         "help": help_text,

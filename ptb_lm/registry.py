@@ -1,14 +1,15 @@
-"""The seams: every kind of part that has several members, a line for each member.
+"""The registries: every kind of component that an option chooses by name.
 
-A registry maps a name, as an option gives it, to a member. A member of the project is
-one line here, "module:attribute", imported when it is first asked for, so that this
-module needs none of them; all other facts of the member stand in its own file. A
-member from outside the package is registered by a call:
+A registry maps names, the values of an option, to members. A member of the project has
+one line here, "module:attribute"; its own file holds everything else about it. The
+registry imports that file when a program first asks for the member, so this module
+imports none of them. Code outside the package adds a member by a call:
 
     from ptb_lm.registry import CELLS
     CELLS.register("mine", MyCell(), "a cell of mine")
 
-after which ``--cell=mine`` is an option's value like any other.
+From then on ``--cell=mine`` works, in this process. ``--help`` lists only the members
+that were registered before `ptb_lm.config` was imported.
 """
 
 import importlib
@@ -25,9 +26,9 @@ class Registry:
         """Lists the project's own members.
 
         Args:
-          kind: what they are, in an error: "cell".
-          **members: name -> ("module:attribute", description). The description is a
-            part of a sentence in ``--help``.
+          kind: what a member is, such as "cell"; error messages say it.
+          **members: name -> ("module:attribute", description). ``--help`` prints the
+            description in parentheses after the name.
         """
         self.kind = kind
         self._members: dict[str, Any] = {}
@@ -38,9 +39,11 @@ class Registry:
         """Adds a member.
 
         Args:
-          name: as an option gives it.
-          member: what a member of this kind is, see the room of the kind.
-          description: for ``--help``.
+          name: the option's value that chooses the member.
+          member: an instance, a class or a function, as the docstring of the kind
+            says (`Cell`, `Dropout`, `Optimizer`, `Schedule`, `Method`,
+            `ExportFormat`); a mode is a function from a `Config` to the exit status.
+          description: as in the constructor.
 
         Raises:
           ValueError: the name is taken.
@@ -51,11 +54,11 @@ class Registry:
         self._descriptions[name] = description
 
     def unregister(self, name: str) -> None:
-        """Takes back what `register` added; KeyError where it did not."""
+        """Removes a member that `register` added; KeyError if it added none."""
         del self._members[name], self._descriptions[name]
 
     def __getitem__(self, name: str) -> Any:
-        """The member of a name; UserError where there is none."""
+        """The member of this name; UserError if there is none."""
         if name not in self:
             raise UserError(f"no {self.kind} {name!r}; there are {', '.join(self)}")
         if name not in self._members:
@@ -91,13 +94,13 @@ DROPOUTS = Registry(
     step=("ptb_lm.model.dropout:STEP", "a new mask at every time step"),
     sequence=(
         "ptb_lm.model.dropout:SEQUENCE",
-        "one mask for all time steps of a window, Gal and Ghahramani 2016",
+        "one mask for all time steps of a window; Gal and Ghahramani 2016",
     ),
 )
 OPTIMIZERS = Registry(
     "optimizer",
-    sgd=("ptb_lm.training.optimizers.sgd:SGD", ""),
-    momentum=("ptb_lm.training.optimizers.momentum:Momentum", "of 0.9"),
+    sgd=("ptb_lm.training.optimizers.sgd:SGD", "no momentum"),
+    momentum=("ptb_lm.training.optimizers.momentum:Momentum", "SGD with momentum 0.9"),
     adam=("ptb_lm.training.optimizers.adam:Adam", "Kingma and Ba 2015"),
     adamw=(
         "ptb_lm.training.optimizers.adamw:AdamW",
@@ -108,12 +111,12 @@ SCHEDULES = Registry(
     "schedule",
     tutorial=(
         "ptb_lm.training.schedules:Tutorial",
-        "max_epoch epochs at the full rate, as in the later form of the tutorial",
+        "max_epoch epochs at the initial rate, as in the later form of the tutorial",
     ),
     zaremba=(
         "ptb_lm.training.schedules:Zaremba",
-        "max_epoch + 1 epochs, as in Zaremba's code and the first form of the"
-        " tutorial, whose perplexities are the published ones",
+        "max_epoch + 1 epochs at the initial rate, as in Zaremba's code and the first"
+        " form of the tutorial, which reached the published perplexities",
     ),
     constant=("ptb_lm.training.schedules:Constant", ""),
     plateau=(
@@ -141,23 +144,26 @@ AVERAGES = Registry(
 )
 METHODS = Registry(
     "evaluation method",
-    plain=("ptb_lm.evaluation.plain:Plain", "what the model says"),
+    plain=("ptb_lm.evaluation.plain:Plain", "the probability that the model gives"),
 )
 EXPORT_FORMATS = Registry(
     "export format",
-    saved_model=("ptb_lm.export.saved_model:FORMAT", "for TensorFlow alone"),
-    keras=("ptb_lm.export.keras_file:FORMAT", "for Keras"),
+    saved_model=("ptb_lm.export.saved_model:FORMAT", "needs TensorFlow alone"),
+    keras=("ptb_lm.export.keras_file:FORMAT", "Keras's own file"),
 )
 MODES = Registry(
     "mode",
-    train=("ptb_lm.commands.train:run", "and evaluate"),
-    evaluate=("ptb_lm.commands.evaluate:run", "the perplexity of a trained run"),
-    sample=("ptb_lm.commands.sample:run", "text generated by it"),
-    score=("ptb_lm.commands.score:run", "a text, token by token"),
-    neighbours=("ptb_lm.commands.neighbours:run", "the nearest words of its embedding"),
-    export=("ptb_lm.commands.export:run", "its weights in other formats"),
+    train=("ptb_lm.commands.train:run", "trains a model, then evaluates it"),
+    evaluate=("ptb_lm.commands.evaluate:run", "prints the perplexity of a text"),
+    sample=("ptb_lm.commands.sample:run", "generates text"),
+    score=("ptb_lm.commands.score:run", "prints the probability of each token"),
+    neighbours=(
+        "ptb_lm.commands.neighbours:run",
+        "lists the words with the nearest embeddings",
+    ),
+    export=("ptb_lm.commands.export:run", "writes the weights in other formats"),
     report=(
         "ptb_lm.commands.report:run",
-        "the results table and the figures of the runs in a folder",
+        "prints the results table of the runs in a folder, and draws their figures",
     ),
 )

@@ -85,6 +85,7 @@ def test_pieces_do_not_change_the_text(typed, monkeypatch, per_call):
     assert typed(*SAMPLE, "--prompt=w1").out == whole
 
 
+@pytest.mark.slow
 def test_samples_are_numbered_by_their_seed(typed):
     texts = typed(*SAMPLE, "--prompt=w1", "--num_samples=3", "--format=json").out
     entries = [json.loads(line) for line in texts.splitlines()]
@@ -111,6 +112,7 @@ def test_no_prompt_at_all_starts_a_sentence(typed):
     assert typed(*SAMPLE, stdin=b"").out == typed(*SAMPLE, "--prompt=").out != ""
 
 
+@pytest.mark.slow
 def test_an_unknown_word_is_said_once(typed):
     printed = typed(*SAMPLE, stdin=b"w1 cat dog cat\ncat w2 cow\n")
     assert printed.out.startswith("w1 <unk> <unk> <unk>")
@@ -138,6 +140,7 @@ def read_until(terminal, end, seconds=60):
     return shown.decode().replace("\r\n", "\n")
 
 
+@pytest.mark.slow
 def test_a_terminal(run):
     """Prompts are asked for; tokens come one by one; Ctrl-D ends."""
     parent, child = pty.openpty()
@@ -164,6 +167,7 @@ def test_a_terminal(run):
         os.close(parent)
 
 
+@pytest.mark.slow
 def test_a_reader_that_goes_away(run):
     command = f'"{sys.executable}" "{ROOT}/run_ptb.py" --save_path="{run}"'
     done = subprocess.run(
@@ -184,6 +188,7 @@ def perplexity_of(text):
     return float(re.search(r"perplexity ([\d.]+)", text)[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["w1 w2 w3\nw4 nowhere", "w1 w2\n\n", "w5\r\nw6\r\n"])
 def test_score_is_what_evaluate_gives(typed, tmp_path, run, text):
     file = tmp_path / "text.txt"
@@ -236,6 +241,7 @@ def test_texts_of_little(typed):
     assert scored.err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_words(typed):
     text = b"w1 w2 w3 w4\n" * 20_000
     entry = json.loads(typed("--mode=score", "--format=json", stdin=text).out)
@@ -248,6 +254,7 @@ def test_a_hundred_thousand_words(typed):
 # --- export ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_export(typed, tmp_path):
     folder = make_run(tmp_path / "run")
     printed = typed("--mode=export", "--weights=last", path=folder.path)
@@ -258,6 +265,7 @@ def test_export(typed, tmp_path):
     assert (folder.path / "model.keras").is_file()
 
 
+@pytest.mark.slow
 def test_training_ends_with_an_export(tmp_path):
     """Of the best weights, and without a word from TensorFlow."""
     for split in ("train", "valid", "test"):
@@ -306,6 +314,7 @@ def test_options_that_are_not_allowed(fails, option):
     assert fails("--mode=sample", option).startswith(name)
 
 
+@pytest.mark.slow
 def test_top_k_0_is_all_tokens(typed):
     assert typed(*SAMPLE, "--top_k=0").out == typed(*SAMPLE).out
 

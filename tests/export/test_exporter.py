@@ -51,6 +51,7 @@ def scores(perplexity):
     return SplitScores(perplexity, perplexity, perplexity)
 
 
+@pytest.mark.slow
 def test_export_replaces_the_older_one(exported_run, tmp_path):
     trained, path = copied(exported_run, tmp_path / "run")
     (path / "old").touch()

@@ -91,6 +91,7 @@ print(json.dumps([
 """
 
 
+@pytest.mark.slow
 def test_another_process_needs_tensorflow_alone(exported_run, live, tmp_path):
     """With no folder of ours on its path, and moved away from its run."""
     moved = tmp_path / "moved"
@@ -120,6 +121,7 @@ def saved_model_cli(*arguments):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_saved_model_cli_shows_the_signatures(exported_run):
     shown = saved_model_cli("show", "--dir", exported_run / "saved_model", "--all")
     for name in FUNCTIONS:
@@ -132,6 +134,7 @@ def test_saved_model_cli_shows_the_signatures(exported_run):
     assert "shape: (-1, -1, 23)" in step and "shape: (-1, 40)" in step
 
 
+@pytest.mark.slow
 def test_saved_model_cli_runs(exported_run, live):
     printed = saved_model_cli(
         *("run", "--dir", exported_run / "saved_model"),

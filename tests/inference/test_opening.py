@@ -22,17 +22,14 @@ from ptb_lm.inference.text_model import FORMAT, TextModel
 from tests.support.models import make_run, make_text_model, random_text
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A run with a SavedModel."""
-    folder = make_run(tmp_path_factory.mktemp("opening") / "my run")
-    open_text_model(folder.path).save(folder.path / "saved_model")
-    return folder
+@pytest.fixture
+def run(exported_run):
+    return exported_run
 
 
 def test_opening(run, tmp_path):
-    assert isinstance(open_text_model(run.path), TextModel)
-    assert not isinstance(open_text_model(run.path / "saved_model"), TextModel)
+    assert isinstance(open_text_model(run), TextModel)
+    assert not isinstance(open_text_model(run / "saved_model"), TextModel)
     with pytest.raises(UserError, match="neither a run"):
         open_text_model(tmp_path)
     bare = tmp_path / "bare"
@@ -53,7 +50,7 @@ def test_run_and_vocabulary_that_do_not_match(tmp_path):
 
 def test_a_run_without_checkpoints_uses_its_saved_model(run, tmp_path):
     copy = tmp_path / "copy"
-    shutil.copytree(run.path / "saved_model", copy / "saved_model")
+    shutil.copytree(run / "saved_model", copy / "saved_model")
     assert open_text_model(copy).vocabulary()["tokens"].shape == (23,)
 
 
@@ -83,7 +80,7 @@ def first_format(run, tmp_path, monkeypatch):
     monkeypatch.setattr(StackedLayout, "width", 0)
     monkeypatch.setattr(text_model, "StateLayout", StackedLayout)
     monkeypatch.setattr(text_model, "signatures", lambda _: signatures(shape))
-    old = open_text_model(run.path)
+    old = open_text_model(run)
     facts = json.loads(old._metadata_json)
     del facts["format"], facts["state"]
     old._metadata_json = json.dumps(facts)
@@ -91,10 +88,11 @@ def first_format(run, tmp_path, monkeypatch):
     return tmp_path / "first"
 
 
+@pytest.mark.slow
 def test_exports_of_the_first_format_sample_and_score(run, first_format, capsys):
     assert open_text_model(first_format).initial_state(2)["state"].shape == (2, 4, 10)
     printed = []
-    for path in (run.path / "saved_model", first_format):
+    for path in (run / "saved_model", first_format):
         sample = ["--mode=sample", "--prompt=w1", "--num_tokens=20", "--seed=3"]
         for options in (sample, ["--mode=score", "--text=w1 w2 w3"]):
             assert run_ptb.main([f"--save_path={path}", *options]) == 0
@@ -102,9 +100,10 @@ def test_exports_of_the_first_format_sample_and_score(run, first_format, capsys)
     assert printed[0] == printed[1] and "perplexity" in printed[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["sample", "score"])
 def test_an_export_of_a_newer_format_ends_in_one_line(run, tmp_path, capsys, mode):
-    newer = open_text_model(run.path)
+    newer = open_text_model(run)
     facts = json.loads(newer._metadata_json) | {"format": FORMAT + 1}
     newer._metadata_json = json.dumps(facts | {"project": "ptb_lm 9.0"})
     newer.save(tmp_path / "newer")
@@ -119,7 +118,7 @@ def test_an_export_of_a_newer_format_ends_in_one_line(run, tmp_path, capsys, mod
 
 
 def test_an_export_scores_as_its_model_does(run):
-    live, loaded = (open_text_model(run.path / place) for place in ("", "saved_model"))
+    live, loaded = (open_text_model(run / place) for place in ("", "saved_model"))
     assert isinstance(scorable(live), RowIndependent)
     assert isinstance(scorable(loaded), Exported)
     ids = live.encode([random_text(300)])["ids"].numpy()[0]
@@ -144,7 +143,7 @@ def test_windows_score_as_the_graph_does(tied, words):
 
 
 def test_an_export_has_logits_for_methods_that_mix(run):
-    exported = scorable(open_text_model(run.path / "saved_model"))
+    exported = scorable(open_text_model(run / "saved_model"))
     ids = tf.constant([[3, 4], [5, 6], [7, 8]])  # three steps, two rows
     features, _ = exported.features(exported.embed(ids), exported.initial_state(2))
     logits = exported.logits(features)

@@ -42,7 +42,9 @@ def loaded(live, tmp_path_factory):
 # --- score -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("words", [1, 2, 30, 3000])
+@pytest.mark.parametrize(
+    "words", [1, 2, 30, pytest.param(3000, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("tied", [False, True])
 def test_score_is_what_evaluate_and_the_reference_give(tied, words):
     model, text_model = make_text_model(tied)
@@ -94,6 +96,7 @@ def test_a_text_has_the_same_score_in_any_batch(tied, monkeypatch):
         )
 
 
+@pytest.mark.slow
 def test_a_long_text_takes_little_memory(monkeypatch):
     """Never logits of more than CHUNK_TOKENS tokens, however many there are."""
     rows = []
@@ -143,6 +146,7 @@ def test_characters():
     assert b"\n" in tokens and b" " in tokens
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cell", ["gru", "rnn"])
 def test_other_cells(cell, tmp_path):
     """Score, step and draw, saved and restored, against the reference."""
