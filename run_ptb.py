@@ -125,7 +125,11 @@ def print_help(complete: bool) -> None:
                 name = ""
             indent = " " * HELP_COLUMN
             lines = textwrap.fill(
-                help_text, 79, initial_indent=indent, subsequent_indent=indent
+                help_text,
+                79,
+                initial_indent=indent,
+                subsequent_indent=indent,
+                break_on_hyphens=False,
             )
             print(name.ljust(HELP_COLUMN) + lines[HELP_COLUMN:])
     print(
