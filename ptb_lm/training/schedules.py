@@ -11,15 +11,16 @@ from ptb_lm.runs.results import EpochScores
 class Schedule:
     """Gives the learning rate of each step.
 
-    A schedule is a subclass, which defines `rates`, and a line in
-    `registry.SCHEDULES`. What it gives must depend on its arguments and the
-    configuration alone: a resumed run then has the rates of an uninterrupted one.
+    A schedule is a subclass that defines `rates`; the members of the registry
+    `SCHEDULES` are such classes. The rates must depend on the arguments of `rates` and
+    on the configuration alone: a resumed run then has the rates of an uninterrupted
+    one.
 
     Attributes:
-      config: schedules read learning_rate and what else they need of it.
-      windows_per_epoch: steps of an epoch, so that step s, from 0, is of epoch
-        s // windows_per_epoch and trains on its window s % windows_per_epoch. A
-        training has at most max_max_epoch times as many.
+      config: learning_rate and the other options of the training.
+      windows_per_epoch: number of steps of an epoch. Step s, counted from 0, belongs to
+        epoch s // windows_per_epoch and trains on window s % windows_per_epoch. A run
+        has at most max_max_epoch * windows_per_epoch steps.
     """
 
     def __init__(self, config: TrainingConfig, windows_per_epoch: int):
@@ -30,15 +31,15 @@ class Schedule:
     def rates(
         self, first: int, count: int, history: Sequence[EpochScores]
     ) -> np.ndarray:
-        """Learning rates of some steps of one epoch.
+        """Learning rates of consecutive steps of one epoch.
 
         Args:
-          first: number of the first of them, from 0.
-          count: how many steps, at least 1; all are of the same epoch.
-          history: what was measured after each epoch before that one.
+          first: number of the first step, counted from 0 over the whole run.
+          count: number of steps, at least 1; all belong to the same epoch.
+          history: the scores of each epoch before this one.
 
         Returns:
-          float64 [count]. The step itself takes float32.
+          float64 [count]. The step rounds them to float32.
         """
         raise NotImplementedError
 
@@ -46,21 +47,21 @@ class Schedule:
         """Learning rate of one step.
 
         Args:
-          step: its number, from 0.
-          history: what was measured after each epoch; those from the step's own
-            on are left out.
+          step: its number, counted from 0 over the whole run.
+          history: the scores of each epoch so far. The schedule sees those before the
+            step's own epoch.
         """
         epochs = history[: step // self.windows_per_epoch]
         return float(self.rates(step, 1, epochs)[0])
 
 
 class Zaremba(Schedule):
-    """The full rate for max_epoch + 1 epochs, then lr_decay times less each epoch.
+    """The initial rate for max_epoch + 1 epochs, then lr_decay times less each epoch.
 
         learning_rate * lr_decay ** max(epoch - max_epoch, 0)
 
     with epoch from 0: the code of Zaremba et al. (2014) and the first form of the PTB
-    tutorial. The published perplexities were measured with it.
+    tutorial. The published perplexities belong to it.
     """
 
     full_epochs_more = 1
@@ -75,7 +76,7 @@ class Zaremba(Schedule):
 
 
 class Tutorial(Zaremba):
-    """The full rate for max_epoch epochs: the later form of the PTB tutorial.
+    """The initial rate for max_epoch epochs: the later form of the PTB tutorial.
 
         learning_rate * lr_decay ** max(epoch + 1 - max_epoch, 0)
 
