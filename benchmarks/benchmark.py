@@ -206,12 +206,16 @@ def parse_arguments():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--presets", default=",".join(PRESETS))
-    parser.add_argument("--rounds", type=int, default=31)
-    parser.add_argument("--seconds", type=float, default=1.2, help="of one measurement")
-    parser.add_argument("--torch_python", default=sys.executable)
-    parser.add_argument("--output", default=str(HERE / "results.json"))
-    parser.add_argument("--figure", default=str(FIGURE))
+    parser.add_argument("--presets", default=",".join(PRESETS), help="presets to train")
+    parser.add_argument("--rounds", type=int, default=31, help="of turns of all sides")
+    parser.add_argument("--seconds", type=float, default=1.2, help="of one turn")
+    parser.add_argument(
+        "--torch_python", default=sys.executable, help="interpreter with PyTorch"
+    )
+    parser.add_argument(
+        "--output", default=str(HERE / "results.json"), help="file for the results"
+    )
+    parser.add_argument("--figure", default=str(FIGURE), help="file for the bars")
     parser.add_argument("--evaluate", default="medium", help="presets to evaluate")
     parser.add_argument("--sample", default="medium", help="presets to sample from")
     return parser.parse_args()

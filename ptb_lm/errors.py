@@ -1,8 +1,8 @@
-"""The one exception that means: the user can mend this."""
+"""The exception for a mistake that the user can correct."""
 
 
 class UserError(Exception):
-    """A path, a flag or a file is not as it should be.
+    """A path, an option or a file is wrong.
 
     The message is one line: what is wrong, where, and what to do. The command
     line prints it and exits with status 2, without a traceback.

@@ -1,4 +1,4 @@
-"""What shows a download of the corpus at the terminal."""
+"""Shows a download of the corpus on the terminal."""
 
 import contextlib
 import time
@@ -9,7 +9,7 @@ from ptb_lm.system.progress import Progress
 
 @contextlib.contextmanager
 def download_shown(progress: Progress) -> Iterator[Callable[[int, int | None], None]]:
-    """Gives what shows a download; whatever happens to it, the bar is cleared."""
+    """Yields the function that shows a download; clears the bar at the end."""
     begin = time.monotonic()
 
     def show(done: int, total: int | None) -> None:

@@ -1,6 +1,6 @@
 """``--mode=evaluate``: the perplexity of a split or a text file under a trained model.
 
-TensorFlow is imported once the text is read.
+It imports TensorFlow after it has read the text.
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
-"""``--mode=sample``: a trained model writes texts.
+"""``--mode=sample``: a trained model generates texts.
 
-TensorFlow is imported once the options and the folder are found to be in order.
+It imports TensorFlow after it has checked the options and the folder.
 """
 
 import contextlib
@@ -62,7 +62,7 @@ class Generator:
         self.texts = 0
 
     def run(self, prompt: str) -> None:
-        """Writes num_samples texts that go on from the prompt.
+        """Writes num_samples texts that continue the prompt.
 
         Raises:
           UserError: the prompt has a word that the model cannot read.

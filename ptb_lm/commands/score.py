@@ -1,6 +1,6 @@
 """``--mode=score``: the probability of each token of a text.
 
-TensorFlow is imported once the options and the folder are found to be in order.
+It imports TensorFlow after it has checked the options and the folder.
 """
 
 import dataclasses

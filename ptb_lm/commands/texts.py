@@ -37,7 +37,7 @@ def open_model(config: Config) -> Any:
 
 
 class Reader:
-    """Reads texts by a model's vocabulary and says what it lacks, once.
+    """Reads texts by a model's vocabulary, and names each unknown token once.
 
     Attributes:
       tokens: the vocabulary in id order.
@@ -45,7 +45,7 @@ class Reader:
     """
 
     def __init__(self, model: Any):
-        """Asks a model, see `open_model`, for what it knows."""
+        """Asks a model, from `open_model`, for its rules and its vocabulary."""
         from ptb_lm.inference.opening import told_by
 
         self._model = model

@@ -1,6 +1,6 @@
-"""``--mode=train``: trains a model, or goes on training it, and evaluates it.
+"""``--mode=train``: trains a model, or resumes its training, and evaluates it.
 
-TensorFlow is imported once the corpus is read, so that a wrong path is answered at
+It imports TensorFlow after it has read the corpus, so that it reports a wrong path at
 once.
 """
 
@@ -17,7 +17,7 @@ from ptb_lm.system.quiet_start import start_tensorflow
 
 
 def run(config: Config) -> int:
-    """Trains, or goes on, and says where everything is; returns the exit status.
+    """Trains or resumes, and says where everything is; returns the exit status.
 
     Raises:
       UserError: as `load_corpus` and `train_and_evaluate`.

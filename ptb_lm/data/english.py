@@ -253,9 +253,9 @@ ENGLISH = _english()
 def builtin_corpus() -> dict[str, str]:
     """The texts "train", "valid" and "test" that the grammar writes, in PTB form.
 
-    A sentence a line, words separated by a blank, `<eos>` not written; about
-    100,000, 10,000 and 10,000 tokens, line ends counted. Every word of valid
-    and test occurs in train.
+    One sentence per line, words separated by a space, no `<eos>`. With the line ends
+    there are about 100,000, 10,000 and 10,000 tokens. Every word of "valid" and "test"
+    is in "train".
     """
     return {
         split: "".join(

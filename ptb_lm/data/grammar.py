@@ -35,7 +35,7 @@ class Grammar:
 
     Args:
       rules: for each nonterminal its productions, (probability, symbols) with
-        the symbols separated by blanks; no symbols is the empty production.
+        the symbols separated by spaces; no symbols is the empty production.
         Nonterminals are in upper case, words are not.
       start: the nonterminal of a sentence. `<eos>` follows it and is in no rule.
 

@@ -13,7 +13,7 @@ from ptb_lm.config import DataConfig
 from ptb_lm.data.vocabulary import END_OF_SENTENCE
 
 _NOT_LETTERS = re.compile("[^A-Za-z]+")
-# Line ends and the blank in a text whose characters stand apart.
+# Line ends and the space in a text whose characters stand apart.
 _APART = {"_": " ", END_OF_SENTENCE: "\n"}
 
 
@@ -22,12 +22,12 @@ class TokenRules:
     r"""The rule for one kind of token and one way to normalize.
 
     Attributes:
-      token_type: "word": tokens are what white space separates, and ``<eos>`` at
-        every line end. "char": every character is a token, the blank and the line
+      token_type: "word": white space separates the tokens, and every line end is the
+        token ``<eos>``. "char": every character is a token, the space and the line
         feed too.
-      normalize: what is done to a text first. "none"; or "letters": the letters A
-        to Z become lower-case, and whatever is between two of them, line ends too,
-        becomes one blank.
+      normalize: change to a text before it is split. "none"; or "letters": the letters
+        A to Z become lower-case, and everything between two of them, line ends too,
+        becomes one space.
 
     Lines end in ``\n`` or ``\r\n``.
     """
@@ -80,7 +80,7 @@ class TokenRules:
     def split_spaced(self, text: str) -> list[str]:
         """Tokens of whole lines whose characters stand apart.
 
-        White space separates characters, and ``_`` stands for a blank, as in
+        White space separates characters, and ``_`` stands for a space, as in
         Mikolov's character version of the Penn Treebank.
         """
         words = TokenRules("word").split(text, close_lines=True)
@@ -100,8 +100,8 @@ class TokenRules:
     def _normalized(self, text: str) -> str:
         r"""The text with line ends ``\n``; see `normalize`.
 
-        What is before the first letter is left out, so that blocks of lines are
-        separated by one blank.
+        "letters" leaves out what is before the first letter, so that one space
+        separates two blocks of lines.
         """
         if self.normalize == "letters":
             return _NOT_LETTERS.sub(" ", text).lstrip(" ").lower()

@@ -48,8 +48,8 @@ class Vocabulary:
 
         Args:
           counts: how often each token is in the text.
-          max_size: keep only the most frequent tokens, ``<unk>`` among them
-            whether or not the text has it; 0 keeps every token.
+          max_size: size of the vocabulary: ``<unk>``, whether or not the text has it,
+            and the most frequent other tokens. 0 keeps every token.
 
         Returns:
           Ids sorted by (-count, token), as in the PTB tutorial's reader.

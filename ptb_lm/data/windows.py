@@ -1,13 +1,14 @@
 """Windows of a text's ids, in the text's order or at random.
 
-In order, the text is cut into `batch_size` rows of equal length, and each window
-is the next `num_steps` columns. A window's first input is the previous window's
-last target, so that the network's state can be carried from one window to the next.
+In order, the text is cut into `batch_size` streams of equal length, the rows of a
+matrix, and each window is the next `num_steps` columns. A window's first input is the
+previous window's last target, so that the network's state can be carried from one
+window to the next.
 
-At random, the text from a random offset on is cut into pieces of `num_steps`, and
-each window is `batch_size` of these, drawn without replacement (the random sampling
-of Zhang et al., Dive into Deep Learning, section 9.3). Rows of two windows are not
-neighbours, so that no state is carried.
+At random, the text from a random offset on is cut into pieces of `num_steps` tokens.
+Each window has `batch_size` of these as its rows, drawn without replacement (the random
+sampling of Zhang et al., Dive into Deep Learning, section 9.3). The pieces of a window
+do not continue those of the window before, so no state is carried.
 
 `Windows` is what a training reads: the windows of each of its epochs, by number.
 """
@@ -22,7 +23,7 @@ from ptb_lm.errors import UserError
 
 
 def rows_of(ids: np.ndarray, batch_size: int) -> np.ndarray:
-    """The text as contiguous rows.
+    """The streams of a text, as the rows of a matrix.
 
     Args:
       ids: int32 [tokens].

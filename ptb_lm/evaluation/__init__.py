@@ -1,1 +1,1 @@
-"""Methods of scoring a text, and the one loop that they go through."""
+"""Evaluation methods, and the one loop that drives them."""

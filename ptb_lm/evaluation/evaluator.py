@@ -18,12 +18,12 @@ CHUNK_TOKENS = 1024  # tokens per call: long enough to hide the call's own cost
 class Evaluator:
     """Scores texts by a method.
 
-    The text is read as rows, in chunks of time whose length changes the speed and
+    It reads a text as rows, chunk by chunk. The length of a chunk changes the speed and
     not the result.
     """
 
     def __init__(self, method: Method, chunk_tokens: int = CHUNK_TOKENS):
-        """Takes the method, and how many tokens it is given at a time."""
+        """Takes the method, and the number of tokens in a chunk."""
         self._method = method
         self._chunk_tokens = chunk_tokens
 
@@ -39,7 +39,7 @@ class Evaluator:
         Args:
           ids: int32 [tokens].
           batch_size: number of rows.
-          num_steps: columns of a window; what fills no window is dropped.
+          num_steps: columns of a window; tokens that fill no window are left out.
           between_chunks: called after every chunk.
         """
         rows = rows_of(ids, batch_size)

@@ -1,9 +1,9 @@
-"""What a method of evaluating is, and what it may ask of a model.
+"""What an evaluation method is, and what it may ask of a model.
 
-The members of the registry `METHODS` make methods: ``METHODS[name](model, config)``.
-`Evaluator` drives any of them through a text, window by window. A method may change
-or mix what the model says. A token may influence the scores of later tokens only:
-score first, then learn.
+The members of the registry `METHODS` are classes; ``METHODS[name](model, config)`` is a
+method. `Evaluator` gives it a text, window by window. A method may change the model's
+probabilities, or mix them with others. A token may influence the scores of later tokens
+only: score first, then learn.
 """
 
 from typing import Any, Protocol
@@ -12,10 +12,12 @@ import tensorflow as tf
 
 
 class Scorable(Protocol):
-    """A model as a method sees it: a `LanguageModel`, or what stands for one.
+    """A model as a method sees it.
 
-    Inside, tensors are time-major, as in `LanguageModel`. A method may take gradients
-    of what it is given, and change the weights, which `begin` has to put back.
+    It is a `LanguageModel`; or, in ``--mode=score``, a `RowIndependent`, which pads the
+    batch; or an `Exported`, which has no weights. Tensors are time-major, as in
+    `LanguageModel`. A method may take gradients of what it is given, and change the
+    weights, which `begin` has to put back.
     """
 
     vocab_size: int
@@ -32,29 +34,30 @@ class Scorable(Protocol):
     def features(
         self, embedded: tf.Tensor, state: Any, *, with_gradient: bool = True
     ) -> tuple[tf.Tensor, Any]:
-        """What the softmax reads, float32 [time, batch, width], and the state after.
+        """The inputs of the softmax, float32 [time, rows, width], and the next state.
 
-        With with_gradient=False, what only the gradient needs may be spared.
+        There may be more rows than the batch has; those after it are padding.
+        With with_gradient=False, it may spare what only the gradient needs.
         """
 
     def logits(self, features: tf.Tensor) -> tf.Tensor:
-        """Unnormalized log-probabilities [time, batch, vocabulary]."""
+        """Unnormalized log-probabilities [time, rows, vocabulary], padding included."""
 
     def token_nats(self, features: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         """-log p(target) in nats: targets int32 [time, batch] -> float32, the same."""
 
 
 class Method(Protocol):
-    """Scores texts window by window, and carries from one to the next what it needs.
+    """Scores texts window by window, and keeps what it needs from one to the next.
 
-    A method is made of a `Scorable` and the configuration of the command.
+    The constructor takes a `Scorable` and the `Config` of the command.
     """
 
     def begin(self, batch_size: int) -> None:
-        """Starts new texts, as if there had been none before.
+        """Starts new texts, and forgets everything about earlier ones.
 
         Args:
-          batch_size: texts that are read side by side.
+          batch_size: number of texts that are read in parallel.
         """
 
     def score(self, inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
@@ -62,9 +65,9 @@ class Method(Protocol):
 
         Args:
           inputs: int32 [batch, time], one or more time steps.
-          targets: the tokens after these, int32 [batch, time].
+          targets: the token after each of these, int32 [batch, time].
 
         Returns:
-          -log p(target) in nats, float32 [batch, time], each given all tokens of its
-          text that come before. How a text is cut into windows changes nothing.
+          -log p(target) in nats, float32 [batch, time], each given all earlier tokens
+          of its text. The result must not depend on how a text is cut into windows.
         """

@@ -1,4 +1,4 @@
-"""The plain method: what the model says, with its state carried along the text."""
+"""The plain method: the model's own probabilities, with its state carried along."""
 
 from typing import Any
 
@@ -15,8 +15,8 @@ class Plain:
         """Compiles the scoring of a window.
 
         Args:
-          model: its present weights are used whenever a window is scored.
-          config: not used; every method is made of a model and this.
+          model: each window is scored with its present weights.
+          config: not used; the constructor of every method takes it.
         """
         self._model = model
         self._state: Any = None

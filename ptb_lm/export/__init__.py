@@ -1,1 +1,1 @@
-"""The formats that a trained model is written in."""
+"""The formats of an exported model."""

@@ -1,4 +1,4 @@
-"""What a format of exporting is: all facts of it in one object."""
+"""What an export format is: one object that knows all about it."""
 
 import abc
 import pathlib
@@ -8,13 +8,13 @@ from ptb_lm.runs.trained_run import TrainedRun
 
 
 class ExportFormat(abc.ABC):
-    """A format. The members of the registry `EXPORT_FORMATS` are instances.
+    """An export format. The members of the registry `EXPORT_FORMATS` are instances.
 
     Attributes:
       place: name of its file or folder in the run folder.
-      by_default: whether it is written at the end of training, and by
-        ``--mode=export`` without ``--export_format``.
-      reader: the program or library that reads it, for the line on the terminal.
+      by_default: whether the end of training writes it, and ``--mode=export`` without
+        ``--export_format``.
+      reader: the program or library that reads it; the terminal shows this.
     """
 
     place: str
@@ -26,9 +26,9 @@ class ExportFormat(abc.ABC):
         """Writes the file or folder; nobody reads it before this returns.
 
         Args:
-          run: which weights, and the vocabulary.
-          model: with these weights; its recurrent kernel needs no GPU.
-          path: where, a name that is not taken yet.
+          run: the run, with its vocabulary and its choice of weights.
+          model: the model with these weights; its recurrent kernel needs no GPU.
+          path: a temporary name, where nothing is yet.
 
         Raises:
           UserError: the format cannot express this model.

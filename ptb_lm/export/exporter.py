@@ -21,16 +21,15 @@ STALE_SECONDS = 3600  # what an export that was killed left behind is removed th
 def export_run(run: TrainedRun, export_format: str = "") -> list[pathlib.Path]:
     """Writes a run's exports into its folder.
 
-    Each is written aside, synced, and put in place at once. Nothing is put in place
-    unless all can be written.
+    It writes all of them under temporary names and syncs them. Only then it renames
+    each into its place.
 
     Args:
-      run: which weights; `run.results` are what the export tells of them.
-      export_format: a name in `EXPORT_FORMATS`; empty: all formats that are written
-        by default.
+      run: the run, with its choice of weights. The export repeats `run.results`.
+      export_format: a name in `EXPORT_FORMATS`; empty: all formats with `by_default`.
 
     Returns:
-      Where they are, in the order of `formats`.
+      The paths of the exports, in the order of `formats`.
 
     Raises:
       UserError: as `TrainedRun.model`, a format cannot express the model, or an
@@ -60,7 +59,7 @@ def export_run(run: TrainedRun, export_format: str = "") -> list[pathlib.Path]:
 
 
 def formats(export_format: str = "") -> list[ExportFormat]:
-    """The format of a name, or, of the empty one, those written by default."""
+    """The format of a name; for the empty name, all formats with `by_default`."""
     if export_format:
         return [EXPORT_FORMATS[export_format]]
     every = [EXPORT_FORMATS[name] for name in EXPORT_FORMATS]

@@ -1,4 +1,4 @@
-"""An export as a model that methods of evaluating can score with."""
+"""An export as a model that evaluation methods can use."""
 
 from typing import Any
 

@@ -15,8 +15,8 @@ _WHITE_SPACE = r"[\s\p{Z}\x0b\x1c-\x1f\x{85}]+"
 class GraphTokenizer(tf.Module):
     """Reads and writes text by a vocabulary and the rule of a `TokenRules`.
 
-    One thing is otherwise: where a vocabulary of words has no ``<eos>``, a line end
-    is white space.
+    There is one difference: if a vocabulary of words has no ``<eos>``, a line end is
+    white space.
 
     Attributes:
       line_end_id: id of ``<eos>`` or of the line feed; None where the vocabulary
@@ -98,7 +98,7 @@ class GraphTokenizer(tf.Module):
 
         Raises:
           tf.errors.InvalidArgumentError: the vocabulary has no line end and a row
-            is empty, so that there is nothing to go on from.
+            is empty, so that there is nothing to continue.
         """
         if self.line_end_id is not None:
             starts = tf.fill([ids.nrows(), 1], self.line_end_id)
@@ -113,8 +113,8 @@ class GraphTokenizer(tf.Module):
     def join(self, ids: tf.RaggedTensor) -> tf.Tensor:
         """Writes tokens as a person would: int32 [n, (t)] -> string [n].
 
-        Words with a blank between them, characters with none; the token of a line
-        end ends a line.
+        It puts a space between words, and none between characters; the token of a
+        line end ends a line.
         """
         tokens = tf.gather(self.tokens, ids.flat_values)
         if self.line_end_id is not None:

@@ -1,4 +1,4 @@
-"""Opens what a run or an export holds as a model of texts."""
+"""Opens a run or an export as a model that reads and writes text."""
 
 import json
 import pathlib
@@ -23,8 +23,8 @@ def text_model(run: TrainedRun, model: LanguageModel | None = None) -> TextModel
     """The trained model of a run, ready to generate and score.
 
     Args:
-      run: which weights.
-      model: with these weights; None: made here.
+      run: the run, with its choice of weights.
+      model: the model with these weights; None: make it here.
 
     Raises:
       UserError: as `TrainedRun.model`.
@@ -38,7 +38,7 @@ def text_model(run: TrainedRun, model: LanguageModel | None = None) -> TextModel
 
 
 def _metadata(run: TrainedRun, model: LanguageModel) -> dict[str, Any]:
-    """What a model should tell of itself, as JSON holds it."""
+    """The metadata of an export, as JSON can hold it."""
     scores = None
     if run.results is not None:
         results = run.results
@@ -110,12 +110,12 @@ def _load(path: pathlib.Path) -> Any:
 
 
 def told_by(model: Any) -> dict[str, Any]:
-    """What a model that `open_text_model` opened tells of itself: its metadata."""
+    """The metadata of a model from `open_text_model`."""
     return json.loads(model.metadata()["json"].numpy())
 
 
 def scorable(model: Any) -> Scorable:
-    """What methods of evaluating need of a model that `open_text_model` opened."""
+    """A model from `open_text_model` as evaluation methods see it."""
     if isinstance(model, TextModel):
         return RowIndependent(model.keras_model())
     return Exported(model)

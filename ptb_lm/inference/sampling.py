@@ -187,7 +187,7 @@ def generate(
 
     Args:
       model: the model.
-      last_ids: the token that each row goes on from, int32 [n].
+      last_ids: the token that each row continues, int32 [n].
       state: before that token is read.
       numbers: from `uniforms`, float64 [tokens, n]; at least one token.
       temperature: as in `draw`.

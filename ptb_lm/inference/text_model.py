@@ -145,18 +145,16 @@ class TextModel(tf.Module):
     def _score(self, texts: tf.Tensor, context: tf.Tensor = "") -> dict[str, tf.Tensor]:
         """Scores each text, whatever the other texts are.
 
-        Texts are read as a corpus is: the last line of words is closed by
-        ``<eos>``, like the others. Counted are all tokens that have something
-        before them, each given all that comes before it, from a zero state.
-        Without a context that leaves out the first token, exactly as
-        `Evaluator.exact` counts, so that the perplexity is that of
-        ``--mode=evaluate``. With one (a line feed, as before a sentence), every
-        token of the text is counted.
+        It reads a text as a corpus is read: with words, ``<eos>`` also ends the last
+        line. It scores each token given all tokens before it, from a zero state.
+        Without a context it does not count the first token, because nothing precedes
+        it. `Evaluator.exact` counts the same, so the perplexity is that of
+        ``--mode=evaluate``. With a context (a line feed, as before a sentence), it
+        counts every token of the text.
 
         Args:
           texts: string [n].
-          context: text that each of them follows, string []; it is read and not
-            scored.
+          context: what precedes each text, string []; it is read and not scored.
 
         Returns:
           tokens: as the model reads them, string [n, t], "" after a text's end.
@@ -238,7 +236,7 @@ class TextModel(tf.Module):
         return {"log_probabilities": scores, "state": self._layout.pack(state)}
 
     def _begin(self, ids: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Reads prompts of one length, for `draw` to go on from.
+        """Reads prompts of one length, for `draw` to continue.
 
         Args:
           ids: int32 [n, t]; t may be 0.

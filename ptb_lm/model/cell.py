@@ -1,8 +1,8 @@
-"""What a recurrent cell is to the model: all facts of its kind in one object.
+"""What a recurrent cell is: one object that tells the model all it needs.
 
-The members of the registry `CELLS` are instances of `Cell`. A cell of the project
-stands in the file of its layer (lstm.py, gru.py, simple.py) and has a kernel. One
-from outside needs none: any `keras.layers.RNN` is run by Keras's own loop.
+The members of the registry `CELLS` are instances of `Cell`. Each cell of the project is
+in the file of its layer (lstm.py, gru.py, simple.py) and has a kernel. Another cell
+needs none: Keras's own loop runs any `keras.layers.RNN`.
 """
 
 import abc
@@ -18,12 +18,13 @@ Layer = Any
 
 @dataclasses.dataclass(frozen=True)
 class LayerOptions:
-    """What a model says of all its layers; a cell takes what concerns it.
+    """The options that a model gives to all its layers; a cell takes what it needs.
 
     Attributes:
-      initializer: makes the initializer of one more weight matrix, each with a seed
-        of its own. A layer may ask for as many as it has weights.
-      forget_bias: where the bias of a forget gate starts.
+      initializer: a function that returns a new initializer, with a seed of its own,
+        for one weight matrix. A layer may call it once for each name in
+        `Cell.weight_names`.
+      forget_bias: initial bias of a forget gate.
       rnn_mode: "auto", "fused" or "keras", see `FusedLayer`.
       matmul_dtype: type that matrices are multiplied in; None: their own.
     """
@@ -53,7 +54,9 @@ class Cell(abc.ABC):
 
     @abc.abstractmethod
     def make_layer(self, units: int, name: str, options: LayerOptions) -> Layer:
-        """A layer, not built yet, that returns its outputs of all steps and its state.
+        """Makes a layer that returns its outputs of all time steps, and its state.
+
+        The caller builds it.
 
         Args:
           units: width of the output.
@@ -63,11 +66,11 @@ class Cell(abc.ABC):
 
     @abc.abstractmethod
     def parameters(self, width: int, units: int) -> int:
-        """Parameters of a layer with inputs of a width."""
+        """Number of parameters of a layer of `units` with inputs of this width."""
 
     @abc.abstractmethod
     def kept_floats(self, units: int) -> int:
-        """Numbers that a layer keeps for the gradient, at least: per token."""
+        """Least number of floats per token that a layer keeps for the gradient."""
 
     def state_sizes(self, units: int) -> tuple[int, ...]:
         """Width of each part of the state."""
@@ -94,7 +97,7 @@ class Cell(abc.ABC):
           layer: made by `make_layer`, and built.
           inputs: [time, batch, width].
           state: before the first step, the parts [batch, size].
-          with_gradient: False may spare what only the gradient needs.
+          with_gradient: False: nobody will ask for the gradient.
 
         Returns:
           Outputs of all steps [time, batch, units], and the final state.

@@ -1,4 +1,4 @@
-"""Dropout: what a mask covers (its kind), and where in the model masks are.
+"""Dropout: what one mask covers, and where in the model masks are.
 
     kept = mask x / keep_prob,  P(mask = 1) = keep_prob
 
@@ -28,15 +28,15 @@ DropoutSeed: TypeAlias = SeedAndStep | None
 
 
 class Dropout(abc.ABC):
-    """A kind of dropout: the members of the registry `DROPOUTS` are instances."""
+    """What one mask covers. The members of the registry `DROPOUTS` are instances."""
 
     @abc.abstractmethod
     def mask_shape(self, shape: tf.Tensor) -> tf.Tensor:
-        """Shape of the mask for a sequence of a shape, int32 [3].
+        """Shape of the mask for a sequence, int32 [3].
 
         Args:
-          shape: (time, batch, width). The mask's shape has 1 where one draw
-            serves all.
+          shape: of the sequence, (time, batch, width). The mask's shape has 1 for each
+            axis along which the mask stays the same.
         """
 
     def __call__(

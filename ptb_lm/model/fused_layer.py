@@ -1,7 +1,7 @@
-"""What this project's recurrent layers share: Keras's layers, run by its kernels.
+"""What this project's recurrent layers share: a Keras layer with a kernel.
 
-A layer inherits `FusedLayer` before its Keras class, and names its kernel. Its cell
-is a `FusedCell`.
+A layer inherits from `FusedLayer` first, and then from its Keras class, and sets its
+kernel. Its cell is a `FusedCell`.
 """
 
 from typing import Any
@@ -19,14 +19,14 @@ _KerasLayer: Any = object
 
 
 class FusedLayer(_KerasLayer):
-    """A recurrent Keras layer with a kernel that it runs where it can.
+    """A recurrent Keras layer that runs this project's kernel when it can.
 
-    The kernel runs where it computes what was asked for: no mask, the standard
-    activations, no dropout of the layer's own; and no GPU, where Keras uses cuDNN.
-    Everything else is Keras's own loop.
+    With rnn_mode="auto", the kernel runs a call without a mask, with the standard
+    activations, without the layer's own dropout, and without a GPU, where Keras uses
+    cuDNN. Keras's own loop runs all other calls.
 
     Attributes:
-      cell_kernel: the kernel; a fact of the class.
+      cell_kernel: the kernel; a subclass sets it.
     """
 
     cell_kernel: CellKernel
@@ -147,7 +147,10 @@ class FusedLayer(_KerasLayer):
 
 
 class FusedCell(Cell):
-    """A cell whose layer is a `FusedLayer`; its kernel tells most of its facts."""
+    """A cell whose layer is a `FusedLayer`.
+
+    It derives the number of parameters and the memory from the kernel.
+    """
 
     # The four gates, h and c of an LSTM; the other cells are counted like it.
     kept_per_unit = 6
@@ -173,7 +176,7 @@ class FusedCell(Cell):
         )
 
     def bias_arguments(self, units: int, options: LayerOptions) -> dict[str, Any]:
-        """What the layer is told of its bias; as Keras has it, it starts at zero."""
+        """Arguments of the layer for its bias; by default it starts at zero."""
         return {}
 
     def parameters(self, width: int, units: int) -> int:

@@ -1,4 +1,4 @@
-"""The outline that all recurrent kernels share, written once.
+"""The loop over time that all recurrent kernels share.
 
     p = X W + b                          the inputs of all steps, in one product
     for t = 1 .. T:                      the loop forward
@@ -8,8 +8,8 @@
         dp_t, du_t and the gradient of state_{t-1}
     dX, dW, db from dp; dR, dd from du   each in one product or sum
 
-A `CellKernel` says what one step computes, forward and backward. Everything else is
-here and in `recurrence`: `run_sequence` is a function with its own gradient.
+A `CellKernel` computes one time step, forward and backward. Everything else is here and
+in `recurrence`. `run_sequence` is a function with its own gradient.
 """
 
 import abc
@@ -37,18 +37,19 @@ StateParts = Sequence[tf.Tensor]
 
 
 class CellKernel(abc.ABC):
-    """The arithmetic of one step of a cell, and the facts that its loop needs.
+    """The arithmetic of one time step of a cell, and what the loop must know of it.
 
     The first part of the state is the output, h. All parts have the layer's units.
 
     Attributes:
       gates: number of gates: W has gates * units columns, and so has R.
       saved: number of tensors that `forward` saves for `backward`.
-      reads_output: whether `backward` reads the step's output too.
-      recurrent_bias: whether the bias has a second row, d, which is added to the
-        product with R: it is [2, gates * units] then, else [gates * units].
-      apart: number of gates, the last ones, whose product with h is not simply
-        added to the projected input, so that the two have different gradients.
+      reads_output: whether `backward` also reads the output of the time step.
+      recurrent_bias: whether the bias has a second row, d, which the loop adds to the
+        product with R. The bias is then [2, gates * units], else [gates * units].
+      apart: number of gates, the last ones, that do more with the product with h than
+        add it to the projected input. Their projected inputs and their products have
+        different gradients.
     """
 
     gates: int
@@ -61,7 +62,7 @@ class CellKernel(abc.ABC):
     def forward(
         self, state: StateParts, projected: Gates, products: Gates
     ) -> tuple[StateParts, tuple[tf.Tensor, ...]]:
-        """One step.
+        """Computes one time step.
 
         Args:
           state: before the step.
@@ -69,25 +70,26 @@ class CellKernel(abc.ABC):
           products: h R of each gate, d included.
 
         Returns:
-          The next state, and what `backward` needs of this step: `saved` tensors
-          [batch, units].
+          The next state, and what `backward` needs of this time step: `saved`
+          tensors [batch, units].
         """
 
     @abc.abstractmethod
     def backward(
         self, d_state: StateParts, *saved: tf.Tensor
     ) -> tuple[Sequence[tf.Tensor | None], Gates, Gates]:
-        """The gradient of one step.
+        """Computes the gradient of one time step.
 
         Args:
-          d_state: gradients of the state after the step.
-          *saved: the step's output if `reads_output`, and what `forward` saved.
+          d_state: gradients of the state after the time step.
+          *saved: first the output of the time step if `reads_output`, then what
+            `forward` saved.
 
         Returns:
-          Gradients of the state before the step, that of h without the part that
-          comes through the products (None: there is no other part); gradients of
-          the products; and, of the gates that are `apart`, gradients of the
-          projected inputs.
+          Three things: the gradients of the state before the time step, where that of
+          h leaves out what comes through the products (None: nothing else comes); the
+          gradients of the products; and the gradients of the projected inputs of the
+          gates that are `apart`.
         """
 
 

@@ -1,4 +1,4 @@
-"""What a run has measured: by epoch, at its end, and with what.
+"""The results of a run: by epoch, at its end, and on what machine.
 
 Each class is a JSON object in results.json; a figure that a run does not have is
 left out there and None here.
@@ -66,8 +66,8 @@ class EpochScores(_Figures):
       epoch: its number, from 1.
       step: training steps taken by its end.
       learning_rate: of its last step.
-      train_perplexity: over its steps, each with the weights that it met.
-      valid_perplexity: of the weights at its end, counted the tutorial's way.
+      train_perplexity: over its steps, each with the weights before that step.
+      valid_perplexity: of the weights at its end, counted as the tutorial counts.
       tokens_per_second: of its training steps.
       wall_seconds: time spent on the run by its end.
       train_bits_per_character: of a model of characters.
@@ -90,9 +90,9 @@ class SplitScores(_Figures):
     """Scores of one set of weights on valid and test.
 
     Attributes:
-      valid_perplexity: counted the tutorial's way.
-      valid_perplexity_exact: of every predictable token of the valid text.
-      test_perplexity: the same of the test text.
+      valid_perplexity: counted as the tutorial counts.
+      valid_perplexity_exact: of every token of the validation text except the first.
+      test_perplexity: of every token of the test text except the first.
       valid_bits_per_character: of a model of characters, as valid_perplexity.
       test_bits_per_character: of a model of characters, as test_perplexity.
     """

@@ -1,7 +1,7 @@
-"""Which options a command has that its user did not type.
+"""The options of a command that its user did not type.
 
-A run's flags.txt sets every option that there was when the run was started. An
-option that came later has, for such a run, the default: what runs did before.
+A run's flags.txt sets every option that existed when the run was started. For such a
+run, a later option has its default: what runs did before.
 """
 
 import pathlib
@@ -23,7 +23,7 @@ def run_path(config: Config) -> pathlib.Path:
 
 
 def is_record(names: Collection[str]) -> bool:
-    """Whether these options are those of a run's flags.txt, of any version.
+    """Whether these are the options of a whole flags.txt of a run, of any version.
 
     Such a flagfile, ``--flagfile=RUN/flags.txt``, is complete without a preset.
     """
@@ -35,17 +35,17 @@ def is_record(names: Collection[str]) -> bool:
 def resumed(config: Config, typed: dict[str, Any]) -> Config:
     """The configuration of a command that may resume a run.
 
-    Where the folder holds a run already, the options that were not typed are those
-    of the run: the same command goes on with it after a preset or a default has
-    changed, and --save_path alone is enough.
+    If the folder holds a run already, the run gives the options that the user did not
+    type. So the same command resumes it after a preset or a default has changed, and
+    --save_path alone is enough.
 
     Args:
-      config: what was typed, over the preset and the defaults.
+      config: the typed options, over the preset and the defaults.
       typed: the options that the user typed, by name.
 
     Returns:
-      The configuration; typed options that make the run another one are refused
-      when the folder is opened for training.
+      The configuration. It may differ from the run's; `RunFolder.open_for_training`
+      refuses options that make another run.
 
     Raises:
       UserError: the run's flags.txt is damaged.

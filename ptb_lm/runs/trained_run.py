@@ -1,4 +1,4 @@
-"""A trained run as a noun: configuration, vocabulary, weights, results; read once."""
+"""A trained run as one object: configuration, vocabulary, weights, results."""
 
 import dataclasses
 import functools
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 class TrainedRun:
-    """What a command needs of a run; each file is read when first asked for, once.
+    """What a command needs of a run. It reads each file once, when first needed.
 
-    TensorFlow is imported by `model` alone.
+    Only `model` imports TensorFlow.
     """
 
     def __init__(self, path: pathlib.Path, kind: str = "best"):

@@ -26,7 +26,7 @@ def check_options(config: Config, corpus: Corpus) -> None:
 
 
 class Board(Observer):
-    """Passes all on to several observers, and owns the event files they write."""
+    """Passes each call on to several observers, and owns their event files."""
 
     def __init__(self, events: Events, observers: Sequence[Observer]):
         """Takes the files, and the observers in the order in which they are called."""
@@ -79,7 +79,7 @@ def open_board(
     model: LanguageModel,
     gradients: Callable[[], dict[str, tf.Tensor]],
 ) -> Board:
-    """Opens the event files, with an observer for each thing that is asked for.
+    """Opens the event files, with an observer for each thing that an option asks for.
 
     Args:
       config: the run's.

@@ -37,7 +37,7 @@ def _user_errors(path: pathlib.Path) -> Iterator[None]:
 
 
 class Events:
-    """Writes the events of one run, going on after a given step.
+    """Writes the events of one run, from a given step on.
 
     Points that an interrupted process wrote after its last checkpoint are
     dropped first, so that a resumed run has none twice.

@@ -1,4 +1,4 @@
-"""What may be done between training steps, for those who watch a run."""
+"""What an observer is: an object that sees a run, between its steps."""
 
 import dataclasses
 
@@ -7,7 +7,7 @@ from ptb_lm.runs.results import EpochScores
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """What is measured of the steps since the last point of the curves.
+    """Measurements of the steps since the last point of the curves.
 
     Attributes:
       step: training steps taken by its end.
@@ -27,10 +27,10 @@ class Interval:
 
 
 class Observer:
-    """Sees a run and does not change it; does nothing unless told to.
+    """Sees a run and must not change it. This base class does nothing.
 
-    A subclass overrides what it needs. Steps are counted from the beginning of
-    the run, whatever process took them.
+    A subclass overrides what it needs. Steps count from the beginning of the run, over
+    all its processes.
     """
 
     def steps_to_next(self, step: int) -> int | None:
@@ -55,13 +55,13 @@ class Observer:
         """Called every --log_every_steps steps."""
 
     def after_epoch(self, scores: EpochScores) -> None:
-        """Called once the valid text is scored."""
+        """Called after an epoch, once the validation text is scored."""
 
     def after_training(self, epochs: int) -> None:
         """Called after the last epoch; `epochs` is its number."""
 
     def flush(self) -> None:
-        """Puts all that was written on disk; called before each checkpoint."""
+        """Called before each checkpoint: gives the system everything written so far."""
 
     def close(self) -> None:
         """Called when training has ended."""

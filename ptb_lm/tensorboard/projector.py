@@ -55,5 +55,5 @@ def write_embeddings(
 
 
 def _label(token: str) -> str:
-    """A token as one cell of a table shows it: a blank or a tab is quoted."""
+    """A token as one cell of a table shows it: a space or a tab is quoted."""
     return token if token.isprintable() and not token.isspace() else ascii(token)

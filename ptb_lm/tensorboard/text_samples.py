@@ -1,7 +1,7 @@
-"""Texts that a model goes on with while it is being trained, for TensorBoard.
+"""Texts that a model generates while it is being trained, for TensorBoard.
 
-Nothing random of the training is touched: what is drawn depends on the weights,
-the seed and the prompt alone.
+They do not change the training: they depend on the weights, the seed and the prompt
+alone.
 """
 
 import tensorflow as tf
@@ -16,12 +16,12 @@ from ptb_lm.runs.results import EpochScores
 from ptb_lm.tensorboard.events import RUN, Events
 from ptb_lm.tensorboard.observer import Observer
 
-SENTENCES = 3  # of the valid text, whose beginnings are the prompts
+SENTENCES = 3  # of the validation text, whose beginnings are the prompts
 BEGINNING = {"word": 3, "char": 12}  # tokens
 
 
 def prompts(config: Config, corpus: Corpus) -> list[str]:
-    """The prompts of --sample_prompts, or the beginnings of valid sentences.
+    """The prompts of --sample_prompts, or the beginnings of validation sentences.
 
     Raises:
       UserError: a prompt has a token that the vocabulary lacks, with no ``<unk>``
@@ -43,7 +43,7 @@ def prompts(config: Config, corpus: Corpus) -> list[str]:
 
 
 def _beginnings(corpus: Corpus, rules: TokenRules) -> list[str]:
-    """The beginnings of the first sentences of the valid text."""
+    """The beginnings of the first sentences of the validation text."""
     tokens = corpus.vocabulary.decode(corpus.splits["valid"][:1000])
     sentences = [line.strip() for line in rules.join(tokens).split("\n")]
     size = BEGINNING[rules.token_type]
@@ -62,7 +62,7 @@ class TextSamples(Observer):
         Args:
           events: where to write.
           model: the model that is being trained.
-          corpus: its vocabulary, and the valid text for prompts.
+          corpus: its vocabulary, and its validation text for prompts.
           config: the run's.
 
         Raises:

@@ -167,7 +167,7 @@ class Accounting:
         return tokens + self._windows.tokens(epoch, window) - rest
 
     def end_epoch(self, scores: EpochScores) -> None:
-        """Takes what was measured of this epoch into the history and goes on."""
+        """Adds the scores of this epoch to the history, and starts the next epoch."""
         position = self.position
         position.epochs.append(scores)
         position.epoch += 1

@@ -41,7 +41,7 @@ class Scorer:
         self._between_chunks = between_chunks
 
     def valid(self) -> Score:
-        """Score of the valid text, counted the tutorial's way."""
+        """Score of the validation text, counted as the tutorial counts."""
         training = self._config.training
         return self._evaluator.tutorial(
             self._splits["valid"],

@@ -31,13 +31,14 @@ class Place:
 class Schedule:
     """Gives the learning rate of each step.
 
-    A schedule is a subclass, which defines `rates`, and a line in
-    `registry.SCHEDULES`. What it gives must depend on its arguments and the
-    configuration alone: a resumed run then has the rates of an uninterrupted one.
+    A schedule is a subclass that defines `rates`; the members of the registry
+    `SCHEDULES` are such classes. The rates must depend on the arguments of `rates` and
+    on the configuration alone: a resumed run then has the rates of an uninterrupted
+    one.
 
     Attributes:
       options: options of `TrainingConfig` that this schedule reads and others may not.
-      config: schedules read learning_rate and what else they need of it.
+      config: learning_rate and the other options of the training.
     """
 
     options: ClassVar[tuple[str, ...]] = ()
@@ -49,15 +50,15 @@ class Schedule:
     def rates(
         self, first: Place, count: int, history: Sequence[EpochScores]
     ) -> np.ndarray:
-        """Learning rates of some steps of one epoch.
+        """Learning rates of consecutive steps of one epoch.
 
         Args:
-          first: where the first of them is.
-          count: how many steps, at least 1; all are of the same epoch.
-          history: what was measured after each epoch before that one.
+          first: where the first step is.
+          count: number of steps, at least 1; all belong to the same epoch.
+          history: the scores of each epoch before this one.
 
         Returns:
-          float64 [count]. The step itself takes float32.
+          float64 [count]. The step rounds them to float32.
         """
         raise NotImplementedError
 
@@ -66,8 +67,8 @@ class Schedule:
 
         Args:
           place: where it is.
-          history: what was measured after each epoch; those from the step's own
-            on are left out.
+          history: the scores of each epoch so far. The schedule sees those before the
+            step's own epoch.
         """
         return float(self.rates(place, 1, history[: place.epoch])[0])
 
@@ -83,12 +84,12 @@ class Constant(Schedule):
 
 
 class Zaremba(Schedule):
-    """The full rate for max_epoch + 1 epochs, then lr_decay times less each epoch.
+    """The initial rate for max_epoch + 1 epochs, then lr_decay times less each epoch.
 
         learning_rate * lr_decay ** max(epoch - max_epoch, 0)
 
     with epoch from 0: the code of Zaremba et al. (2014) and the first form of the PTB
-    tutorial. The published perplexities were measured with it.
+    tutorial. The published perplexities belong to it.
     """
 
     full_epochs_more = 1
@@ -103,7 +104,7 @@ class Zaremba(Schedule):
 
 
 class Tutorial(Zaremba):
-    """The full rate for max_epoch epochs: the later form of the PTB tutorial.
+    """The initial rate for max_epoch epochs: the later form of the PTB tutorial.
 
         learning_rate * lr_decay ** max(epoch + 1 - max_epoch, 0)
 

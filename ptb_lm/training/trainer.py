@@ -1,8 +1,8 @@
-"""A run from start to finish, or on from where it stopped.
+"""A run from start to finish, or from its last checkpoint on.
 
 Everything that decides the weights is in a checkpoint: the variables, and the
 step, which gives the window of text, the learning rate and the dropout masks.
-A resumed run therefore repeats an uninterrupted one to the bit.
+A resumed run therefore repeats an uninterrupted one bit for bit.
 """
 
 import functools
@@ -49,7 +49,7 @@ MAX_STEPS_PER_CALL = 100
 def train_and_evaluate(
     config: Config, corpus: Corpus, path: pathlib.Path, progress: Progress
 ) -> Results:
-    """Trains a model, or goes on training it, and scores it.
+    """Trains a model, or resumes its training, and scores it.
 
     Args:
       config: the whole configuration.

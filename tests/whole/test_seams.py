@@ -1,4 +1,4 @@
-"""Each seam takes a member from outside the package, by registration alone.
+"""Each registry takes a member from outside the package, by registration alone.
 
 A toy cell, optimizer, schedule, dropout, evaluation method, export format and mode
 train, are resumed, evaluate and export by the command line.

@@ -1,1 +1,1 @@
-"""Update rules, one a file; `ptb_lm.registry.OPTIMIZERS` lists them."""
+"""Update rules, one per file; `ptb_lm.registry.OPTIMIZERS` lists them."""

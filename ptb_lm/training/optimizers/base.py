@@ -1,4 +1,4 @@
-"""What an optimizer is: a rule that changes one variable, and what it remembers."""
+"""What an optimizer is: a rule that updates one weight, and what it remembers."""
 
 from typing import ClassVar
 
@@ -11,25 +11,25 @@ from ptb_lm.training.gradients import Gradient
 class Optimizer:
     """Updates variables in place, and owns the slots that its rule needs.
 
-    An optimizer is a subclass in a file of its own, which defines `update`, and a
-    line in `registry.OPTIMIZERS`. All that it remembers from step to step is in
-    `variables`, so that a checkpoint holds it.
+    An optimizer is a subclass that defines `update`; the members of the registry
+    `OPTIMIZERS` are such classes. Everything that it remembers from step to step must
+    be in `variables`, so that a checkpoint holds it.
 
     L2 regularization (--l2) is the same for all rules: g + l2 w takes the place of
     the clipped gradient g, for every weight, biases and rows that were not read
     among them, as `weight_decay` of PyTorch's SGD and Adam.
 
     Attributes:
-      slots: a name for each variable that the rule keeps beside every weight, of the
-        weight's shape, zero at first. Each takes as much memory as the weights.
-      takes_slices: whether `update` takes the gradient of a table as the rows that
-        were read (`tf.IndexedSlices`). If not, it gets a dense one, which takes
-        as much memory as the table.
+      slots: a name for each variable that the rule keeps for every weight. A slot has
+        the weight's shape and starts at zero. Each takes as much memory as the weights.
+      takes_slices: whether `update` accepts the gradient of an embedding as the rows
+        that the step read (`tf.IndexedSlices`). If not, it gets a dense one, which
+        takes as much memory as the embedding.
       options: options of `TrainingConfig` that this rule reads and others may not.
         To set one has to be an error where no rule reads it.
       config: how the run is trained.
       variables: what a checkpoint must hold, by name: WEIGHT/SLOT. A rule that
-        remembers more adds it here.
+        remembers more adds it here, in its constructor.
     """
 
     slots: ClassVar[tuple[str, ...]] = ()
@@ -40,7 +40,7 @@ class Optimizer:
         """Creates the slots.
 
         Args:
-          weights: what will be updated, by name.
+          weights: the weights to update, by name.
           config: how the run is trained.
         """
         self.config = config
@@ -73,9 +73,8 @@ class Optimizer:
           gradients: by weight; slices must have unique ids.
           weights: by name.
           rate: learning rate, float32 scalar.
-          factor: what every gradient is to be multiplied by first (clipping),
-            float32 scalar. The rule does that, so that no copy of the gradients is
-            made where it can be avoided.
+          factor: float32 scalar that clips: the rule must multiply every gradient by
+            it. The rule does so itself, so that it can avoid a copy of the gradients.
           step: int64 scalar, 0 for the first step.
         """
         dense, l2 = self.needs_dense(self.config), self.config.l2
@@ -99,10 +98,10 @@ class Optimizer:
         """Changes one weight and its slots.
 
         Args:
-          name: of the weight, as `LanguageModel.named_variables` has it.
-          weight: what is changed in place.
+          name: of the weight, one of `LanguageModel.named_variables`.
+          weight: to change in place.
           gradient: not yet multiplied by `factor`.
-          rate: as in `apply`, like all that follows.
+          rate: as in `apply`.
           factor: as in `apply`.
           step: as in `apply`.
         """
