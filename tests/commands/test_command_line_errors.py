@@ -26,6 +26,8 @@ SIZES_FROM_ONE = [
     "num_neighbours",
 ]
 SIZES_FROM_ZERO = [
+    "mogrifier_rounds",
+    "mogrifier_rank",
     "embedding_size",
     "max_vocab_size",
     "max_tokens",
@@ -301,6 +303,7 @@ def test_missing_value(fails, flag):
         *(f"--temperature={value}" for value in ("-1.0", "inf", "nan")),
         *(f"--init_scale={value}" for value in ("-0.1", "inf", "nan")),
         *(f"--forget_bias={value}" for value in ("-0.1", "inf", "nan")),
+        "--mogrifier_rounds=101",
         "--mode=play",
         "--optimizer=adamw",
         "--split=dev",
