@@ -176,6 +176,21 @@ class ModelConfig(Validated):
         common=True,
         since=2,
     )
+    mogrifier_rounds: int = option(
+        5,
+        "Rounds in which input and state gate each other before a step of the"
+        " mogrifier. 0: it is an LSTM.",
+        minimum=0,
+        maximum=100,
+        since=2,
+    )
+    mogrifier_rank: int = option(
+        0,
+        "Rank of the matrices of these gates. 0: full.",
+        minimum=0,
+        maximum=2**31 - 1,
+        since=2,
+    )
     keep_prob: float = option(
         1.0,
         "Probability with which dropout keeps a unit of the embedding and of the output"

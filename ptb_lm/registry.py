@@ -88,6 +88,7 @@ CELLS = Registry(
     lstm=("ptb_lm.model.lstm:CELL", "Hochreiter and Schmidhuber 1997"),
     gru=("ptb_lm.model.gru:CELL", "Cho et al. 2014"),
     rnn=("ptb_lm.model.simple:CELL", "Elman 1990"),
+    mogrifier=("ptb_lm.model.mogrifier:CELL", "Melis et al. 2020"),
 )
 DROPOUTS = Registry(
     "dropout",

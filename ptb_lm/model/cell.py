@@ -12,6 +12,9 @@ from typing import Any
 
 import tensorflow as tf
 
+from ptb_lm.config import ModelConfig
+from ptb_lm.registry import CELLS
+
 # A keras.layers.RNN; Keras has no types.
 Layer = Any
 
@@ -72,6 +75,10 @@ class Cell(abc.ABC):
     def kept_floats(self, units: int) -> int:
         """Least number of floats per token that a layer keeps for the gradient."""
 
+    def with_options(self, options: ModelConfig) -> "Cell":
+        """The cell as a model has it, where options of the cell's own say more."""
+        return self
+
     def state_sizes(self, units: int) -> tuple[int, ...]:
         """Width of each part of the state."""
         return (units,) * len(self.state_names)
@@ -103,6 +110,11 @@ class Cell(abc.ABC):
           Outputs of all steps [time, batch, units], and the final state.
         """
         return run_keras_loop(layer, inputs, state)
+
+
+def cell_of(options: ModelConfig) -> Cell:
+    """The cell of a model."""
+    return CELLS[options.cell].with_options(options)
 
 
 def run_keras_loop(

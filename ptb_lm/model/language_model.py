@@ -14,12 +14,11 @@ import numpy as np
 import tensorflow as tf
 
 from ptb_lm.config import Config, ModelConfig
-from ptb_lm.model.cell import Cell, Layer, LayerOptions
+from ptb_lm.model.cell import Cell, Layer, LayerOptions, cell_of
 from ptb_lm.model.dropout import DropoutSeed, ModelDropout
 from ptb_lm.model.initializers import make_initializer
 from ptb_lm.model.losses import token_nats
 from ptb_lm.model.precision import cast, matmul
-from ptb_lm.registry import CELLS
 
 # Options of the model, by the names that its constructor takes. `matmul_dtype` is
 # there for `dtype`, which Keras has another meaning for.
@@ -97,7 +96,7 @@ class LanguageModel(keras.Model):
         self.options = options
         self.matmul_dtype = matmul_dtype
         self.seed = seed
-        self._cell = CELLS[options.cell]
+        self._cell = cell_of(options)
         self._feature_width = (
             options.embedding_width if options.tied else options.last_units
         )

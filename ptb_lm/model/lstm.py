@@ -66,10 +66,13 @@ class FusedLSTMCell(FusedCell):
 
     def bias_arguments(self, units: int, options: LayerOptions) -> dict[str, Any]:
         """See `FusedCell.bias_arguments`."""
-        # Of the gates i, f, g, o.
-        biases = np.repeat([0.0, options.forget_bias, 0.0, 0.0], units)
-        initializer = keras.initializers.Constant(biases)
+        initializer = lstm_bias(units, options.forget_bias)
         return {"unit_forget_bias": False, "bias_initializer": initializer}
+
+
+def lstm_bias(units: int, forget_bias: float) -> keras.Initializer:
+    """Initial bias of the gates i, f, g, o, [4 units]: zero but for the second."""
+    return keras.initializers.Constant(np.repeat([0.0, forget_bias, 0.0, 0.0], units))
 
 
 CELL = FusedLSTMCell(LSTM, "h", "c")

@@ -4,7 +4,8 @@ import itertools
 from collections import Counter
 
 from ptb_lm.config import Config, ModelConfig
-from ptb_lm.registry import AVERAGES, CELLS, OPTIMIZERS
+from ptb_lm.model.cell import cell_of
+from ptb_lm.registry import AVERAGES, OPTIMIZERS
 from ptb_lm.system.memory import check_fits
 
 FLOAT_BYTES = 4
@@ -13,7 +14,7 @@ FLOAT_BYTES = 4
 def count_parameters(model: ModelConfig, vocab_size: int) -> int:
     """Number of parameters of a model."""
     width, last = model.embedding_width, model.last_units
-    cell = CELLS[model.cell]
+    cell = cell_of(model)
     layers = sum(cell.parameters(*shape) * n for shape, n in _layers(model).items())
     # Of the softmax: a matrix of its own, or what comes before the embedding.
     matrix = last * vocab_size if not model.tied else last * width * model.projects
@@ -52,7 +53,7 @@ def training_bytes(config: Config, vocab_size: int, scored_tokens: int) -> int:
     if not (model.tied or optimizer.needs_dense(training)):
         copies -= vocab_size * model.embedding_width
     tokens = training.batch_size * training.num_steps
-    cell = CELLS[model.cell]
+    cell = cell_of(model)
     kept = sum(cell.kept_floats(units) * n for (_, units), n in _layers(model).items())
     activations = tokens * (model.embedding_width + kept)
     scores = max(tokens, scored_tokens) * vocab_size

@@ -27,6 +27,8 @@ SIZES_FROM_ONE = [
     "patience",
 ]
 SIZES_FROM_ZERO = [
+    "mogrifier_rounds",
+    "mogrifier_rank",
     "embedding_size",
     "max_vocab_size",
     "max_tokens",
@@ -310,6 +312,7 @@ def test_missing_value(fails, flag):
         *(f"--final_rate={value}" for value in ("-0.1", "1.1", "nan")),
         *(f"--l2={value}" for value in ("-0.1", "inf", "nan")),
         *(f"--weight_decay={value}" for value in ("-0.1", "inf", "nan")),
+        "--mogrifier_rounds=101",
         "--mode=play",
         "--optimizer=adamax",
         "--average=mean",

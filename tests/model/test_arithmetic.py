@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ptb_lm.registry import CELLS
 from ptb_lm.training.step import TrainingProgram
 from tests.support import reference
 from tests.support.arithmetic import (
@@ -20,7 +19,7 @@ from tests.support.arithmetic import (
 )
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", reference.CELLS)
 @pytest.mark.parametrize("tied", [False, True])
 def test_logits_and_state(tied, cell):
     program = TrainingProgram(make_config(tied=tied, cell=cell), VOCAB)

@@ -196,6 +196,22 @@ def test_recurrent_weights(cell, rnn_mode):
     assert all(kernel.all() for kernel in kept), "the weights themselves are whole"
 
 
+@pytest.mark.parametrize("rnn_mode", ["fused", "keras"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_recurrent_weights_of_every_cell(cell, rnn_mode):
+    """As if the weights were what the masks leave of them."""
+    ids = np.arange(12, dtype=np.int32).reshape(3, 4)
+    options = {"cell": cell, "rnn_mode": rnn_mode, "init_scale": 0.7, "seed": 5}
+    model = LanguageModel(12, 6, 2, keep_prob_recurrent=KEEP, **options)
+    logits, _ = model(ids, training=True, step=4)
+    other = LanguageModel(12, 6, 2, **options)
+    for layer in (1, 2):
+        kernel = other.named_variables()[f"{cell}_{layer - 1}/recurrent_kernel"]
+        seed = tf.constant([5, -1 - (4 * 3 + layer)], tf.int64)
+        kernel.assign(kernel * weight_mask(kernel.shape, KEEP, seed))
+    np.testing.assert_allclose(logits, other(ids)[0], rtol=1e-5, atol=1e-6)
+
+
 def test_without_training_all_recurrent_weights_are_there():
     ids = np.arange(8, dtype=np.int32).reshape(2, 4)
     model = LanguageModel(9, 4, 2, keep_prob_recurrent=KEEP)

@@ -257,6 +257,39 @@ def rnn_backward(d_outputs, d_h_last, cache):
     return dx, dh_carried, dkernel, drecurrent, dbias
 
 
+def mogrifier_forward(x, h0, c0, kernel, recurrent_kernel, bias, gates):
+    """Run a Mogrifier LSTM over a sequence (Melis et al. 2020, equations 1 and 2).
+
+        x^i = 2 sigmoid(h^(i-1) Q^i) * x^(i-2)   for odd i, x^-1 = x
+        h^i = 2 sigmoid(x^(i-1) R^i) * h^(i-2)   for even i, h^0 = h
+        h', c' = LSTM(the last x, the last h, c)
+
+    Args:
+        x: [time, batch, in].
+        h0: [batch, h].
+        c0: [batch, h].
+        kernel: [in, 4h].
+        recurrent_kernel: [h, 4h].
+        bias: [4h].
+        gates: Q^1 [h, in], R^2 [in, h], Q^3 and so on.
+
+    Returns:
+        outputs [time, batch, h], the final state (h, c).
+    """
+    h, c, outputs = _float64(h0), _float64(c0), []
+    for x_t in _float64(x):
+        xs, hs = {-1: x_t}, {0: h}
+        for i, gate in enumerate(gates, start=1):
+            if i % 2:
+                xs[i] = 2 * sigmoid(hs[i - 1] @ gate) * xs[i - 2]
+            else:
+                hs[i] = 2 * sigmoid(xs[i - 1] @ gate) * hs[i - 2]
+        last = xs[max(xs)][None], hs[max(hs)], c
+        _, (h, c), _ = lstm_forward(*last, kernel, recurrent_kernel, bias)
+        outputs.append(h)
+    return np.array(outputs), (h, c)
+
+
 def _float64(array):
     return np.asarray(array, dtype=np.float64)
 

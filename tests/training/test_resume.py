@@ -52,6 +52,19 @@ SETTINGS = {
     "adam": ["--optimizer=adam", "--learning_rate=0.01", "--keep_prob=0.8"],
     "gru": ["--cell=gru", "--windows=random", "--keep_prob=0.8"],
     "characters": ["--token_type=char", "--num_steps=7", "--keep_prob=0.8"],
+    "regularized": [
+        "--cell=mogrifier",
+        "--mogrifier_rank=3",
+        "--num_layers=2",
+        "--layer_sizes=8,6",
+        "--tied",
+        "--softmax_bias_init=unigram",
+        "--dropout=sequence",
+        "--keep_prob=0.8",
+        "--keep_prob_between=0.7",
+        "--keep_prob_embedding=0.9",
+        "--keep_prob_recurrent=0.6",
+    ],
     "tied_adam": ["--tied", "--optimizer=adam", "--learning_rate=0.01"],
 }
 
@@ -246,13 +259,14 @@ def test_killed_at_the_worst_moments(server, corpus, reference, tmp_path):
     assert 1 <= results["resumed"] <= len(PLACED_KILLS) + 1
 
 
-def test_killed_at_random_moments(server, corpus, reference, tmp_path):
-    """Adam, tied weights; the moments are always the same ones."""
+@pytest.mark.parametrize("setting", ["tied_adam", "regularized"])
+def test_killed_at_random_moments(server, corpus, reference, tmp_path, setting):
+    """Adam, tied weights; all kinds of dropout. The moments are always the same."""
     run, generator = tmp_path / "run", random.Random(5)
     kills = [kill_in_a_step(generator) for _ in range(2)]
-    command = arguments(corpus, run, *SETTINGS["tied_adam"])
+    command = arguments(corpus, run, *SETTINGS[setting])
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        expected = pool.submit(reference, "tied_adam")
+        expected = pool.submit(reference, setting)
         assert run_with_kills(server, command, run, kills) == 2, kills
         assert_same_run(run, expected.result())
 
