@@ -367,11 +367,19 @@ class TrainingConfig(Validated):
         choices=("sequential", "random"),
         since=2,
     )
+    window_lengths: str = option(
+        "fixed",
+        "Lengths of the windows: fixed (num_steps) or random (drawn for every window"
+        " around num_steps, in one of twenty around half of it; the learning rate is"
+        " scaled by length / num_steps; Merity et al. 2017).",
+        choices=("fixed", "random"),
+        since=2,
+    )
     loss_scale: str = option(
         "sum",
-        "Loss that training minimizes, in nats: sum (summed over the time steps and"
-        " averaged over the batch, as in the tutorial); mean (averaged over both). A"
-        " learning rate or a clipping norm suits only one of them.",
+        "Loss that training minimizes, in nats: sum (summed over num_steps time"
+        " steps and averaged over the batch, as in the tutorial); mean (averaged over"
+        " both). A learning rate or a clipping norm suits only one of them.",
         choices=("sum", "mean"),
         since=2,
     )

@@ -3,7 +3,7 @@
 In order, the text is cut into `batch_size` streams of equal length, the rows of a
 matrix, and each window is the next `num_steps` columns. A window's first input is the
 previous window's last target, so that the network's state can be carried from one
-window to the next.
+window to the next. The windows may also have lengths of their own, drawn at random (Merity et al. 2017).
 
 At random, the text from a random offset on is cut into pieces of `num_steps` tokens.
 Each window has `batch_size` of these as its rows, drawn without replacement (the random
@@ -20,6 +20,9 @@ import numpy as np
 
 from ptb_lm.config import TrainingConfig
 from ptb_lm.errors import UserError
+
+# Of windows of random length, in tokens (Merity et al. 2017, and their code).
+SHORTEST_LENGTH, LENGTH_SPREAD, FULL_LENGTH_SHARE = 5, 5.0, 0.95
 
 
 def rows_of(ids: np.ndarray, batch_size: int) -> np.ndarray:
@@ -73,6 +76,33 @@ def check_length(
             f" --batch_size={batch_size} and --num_steps={num_steps} need"
             f" {needed[order]}"
         )
+
+
+def draw_lengths(columns: int, num_steps: int, seed: tuple[int, int]) -> np.ndarray:
+    """Where the windows of an epoch begin, of lengths drawn at random.
+
+    The length of a window is drawn from N(base, 5), cut off to an integer, and at
+    least 5; the base is num_steps with probability 0.95, else half of it (Merity et
+    al. 2017, section 5; the constants of the authors' code). The last window is cut to
+    what is left, which is left out where it is less than 5.
+
+    Args:
+      columns: to be cut into windows.
+      num_steps: base length.
+      seed: (seed, epoch): what is drawn depends on these alone.
+
+    Returns:
+      First column of each window, and the end of the last, int64 [windows + 1].
+    """
+    random = np.random.default_rng(seed)
+    most = columns // SHORTEST_LENGTH + 1
+    halved = random.random(most) >= FULL_LENGTH_SHARE
+    bases = np.where(halved, num_steps / 2, float(num_steps))
+    lengths = random.normal(bases, LENGTH_SPREAD).astype(np.int64)
+    begins = np.cumsum(np.maximum(lengths, SHORTEST_LENGTH))
+    begins = np.concatenate([[0], begins[begins <= columns]])
+    rest = [columns] if columns - begins[-1] >= SHORTEST_LENGTH else []
+    return np.append(begins, rest).astype(np.int64)
 
 
 def read_window(
@@ -202,9 +232,42 @@ class RandomWindows(_EqualWindows):
         return draw_pieces(len(self._ids), self._steps, (self._seed, epoch))
 
 
+class RandomLengthWindows(Windows):
+    """Windows in the text's order whose lengths are drawn for every epoch."""
+
+    def __init__(self, ids: np.ndarray, batch_size: int, num_steps: int, seed: int):
+        """Takes the text, the rows, the base length, and the seed of the lengths."""
+        super().__init__(ids, batch_size, None)
+        self._rows = rows_of(ids, batch_size)
+        self._base, self._seed = num_steps, seed
+        # Of this epoch and the one before, which an interval of steps may begin in.
+        self._begins = functools.lru_cache(maxsize=2)(self._draw)
+
+    def count(self, epoch: int) -> int:
+        """As `Windows.count`."""
+        return len(self._begins(epoch)) - 1
+
+    def tokens(self, epoch: int, window: int) -> int:
+        """As `Windows.tokens`."""
+        return self.batch_size * int(self._begins(epoch)[window])
+
+    def read(self, epoch: int, window: int) -> tuple[np.ndarray, np.ndarray]:
+        """As `Windows.read`; views of the text."""
+        begin, end = self._begins(int(epoch))[window : window + 2]
+        rows = self._rows
+        return rows[:, begin:end], rows[:, begin + 1 : end + 1]
+
+    def _draw(self, epoch: int) -> np.ndarray:
+        """Where the windows of an epoch begin, and the last ends."""
+        columns = max(self._rows.shape[1] - 1, 0)
+        return draw_lengths(columns, self._base, (self._seed, epoch))
+
+
 def training_windows(ids: np.ndarray, training: TrainingConfig) -> Windows:
     """The windows that a configuration asks for, of a text int32 [tokens]."""
     batch = training.batch_size, training.num_steps
     if training.windows == "random":
         return RandomWindows(ids, *batch, training.seed)
+    if training.window_lengths == "random":
+        return RandomLengthWindows(ids, *batch, training.seed)
     return SequentialWindows(ids, *batch)

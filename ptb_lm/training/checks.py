@@ -3,6 +3,7 @@
 import dataclasses
 
 from ptb_lm.config import TrainingConfig
+from ptb_lm.data.windows import SHORTEST_LENGTH
 from ptb_lm.errors import UserError
 from ptb_lm.options import format_value
 from ptb_lm.registry import AVERAGES, OPTIMIZERS, SCHEDULES, Registry
@@ -23,11 +24,28 @@ def check_training_options(training: TrainingConfig) -> None:
     """
     for choice in READERS:
         _check_readers(training, choice)
+    if training.window_lengths == "random":
+        _check_random_lengths(training)
     if training.l2 and training.weight_decay:
         raise UserError(
             f"{_shown(training, 'l2')} and {_shown(training, 'weight_decay')} exclude"
             " each other: one is added to the gradients, the other is taken off the"
             " weights"
+        )
+
+
+def _check_random_lengths(training: TrainingConfig) -> None:
+    """Raises UserError where windows cannot have random lengths."""
+    chosen = _shown(training, "window_lengths")
+    if training.windows != "sequential":
+        raise UserError(
+            f"{chosen} and {_shown(training, 'windows')} exclude each other: pieces of"
+            " the text in random order have one length"
+        )
+    if training.num_steps < SHORTEST_LENGTH:
+        raise UserError(
+            f"{_shown(training, 'num_steps')}: with {chosen}, the shortest window has"
+            f" {SHORTEST_LENGTH} tokens"
         )
 
 

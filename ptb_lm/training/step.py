@@ -38,21 +38,27 @@ class TrainingProgram:
         self.weights = self.model.named_variables()
         self._optimizer = OPTIMIZERS[training.optimizer](self.weights, training)
         self.average = AVERAGES[training.average](self.weights, training)
-        steps = {"sum": 1, "mean": training.num_steps}[training.loss_scale]
-        self._loss_divisor = training.batch_size * steps
         zeros = self.model.initial_state(training.batch_size)
         self._state = tf.nest.map_structure(
             lambda tensor: tf.Variable(tensor, trainable=False), zeros
         )
-        window = tf.TensorSpec([training.batch_size, training.num_steps], tf.int32)
+        self._has_random_lengths = training.window_lengths == "random"
+        columns = None if self._has_random_lengths else training.num_steps
+        window = tf.TensorSpec([training.batch_size, columns], tf.int32)
+        number = tf.TensorSpec([], tf.int64)
         # With a signature, it is traced once, whatever the number of steps.
         self._compiled_loop = tf.function(
             self._loop,
             input_signature=[
                 tf.data.IteratorSpec((window, window)),
-                tf.TensorSpec([], tf.int64),
+                number,
                 tf.TensorSpec([None], tf.float32),
             ],
+        )
+        self.gradient_values = tf.function(
+            self._gradient_values,
+            input_signature=[window, window, number],
+            autograph=False,
         )
 
     def variables(self) -> dict[str, tf.Variable]:
@@ -141,6 +147,9 @@ class TrainingProgram:
             tf.nest.map_structure(lambda v, part: v.assign(part), self._state, state)
         norm = global_norm(list(gradients.values()))
         factor = clip_factor(norm, self._config.max_grad_norm)
+        if self._has_random_lengths:
+            columns = tf.cast(tf.shape(inputs)[1], tf.float32)
+            rate *= columns / self._config.num_steps
         self._optimizer.apply(gradients, self.weights, rate, factor, step)
         self.average.update(step)
         return nats, norm
@@ -151,7 +160,9 @@ class TrainingProgram:
         """Loss of one window and its gradients, from the carried state.
 
         The loss is nats averaged over the batch, and summed over time (as in the
-        tutorial) or averaged over it, as --loss_scale says. The embedding's rows
+        tutorial) or averaged over it, as --loss_scale says. That of a window of
+        another length than num_steps is on the scale of one of num_steps: the mean
+        over all tokens, times num_steps where it is a sum. The embedding's rows
         are read outside the tape, so that their gradient stays one row per token
         whether or not weights are tied.
 
@@ -172,7 +183,7 @@ class TrainingProgram:
             dropped = model.drop_words(embedded, ids, seeds)
             features, state = model.features(dropped, state, seeds)
             nats = tf.reduce_sum(model.token_nats(features, tf.transpose(targets)))
-            loss = nats / self._loss_divisor
+            loss = nats / self._loss_divisor(targets)
         gradients = tape.gradient(loss, self.weights | {"embedded": embedded})
         rows = tf.reshape(gradients.pop("embedded"), [-1, embedded.shape[-1]])
         slices = deduplicate(tf.reshape(ids, [-1]), rows, model.vocab_size)
@@ -184,8 +195,15 @@ class TrainingProgram:
             gradients["embedding"] = slices
         return nats, state, gradients
 
-    @tf.function(autograph=False, reduce_retracing=True)
-    def gradient_values(
+    def _loss_divisor(self, targets: tf.Tensor) -> tf.Tensor | float:
+        """What makes the loss of a window's nats, see `gradients`."""
+        scale = {"sum": self._config.num_steps, "mean": 1}[self._config.loss_scale]
+        tokens = targets.shape.num_elements()
+        if tokens is None:
+            tokens = tf.cast(tf.size(targets), tf.float32)
+        return tokens / scale
+
+    def _gradient_values(
         self, inputs: tf.Tensor, targets: tf.Tensor, step: tf.Tensor
     ) -> dict[str, tf.Tensor]:
         """Gradients as `gradients`; of the embedding, the rows of words read."""

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ptb_lm.data.windows import check_length, count_windows, rows_of
+from ptb_lm.data.windows import (
+    SHORTEST_LENGTH,
+    RandomLengthWindows,
+    RandomWindows,
+    SequentialWindows,
+    check_length,
+    count_windows,
+    draw_lengths,
+    rows_of,
+)
 from ptb_lm.errors import UserError
 from tests.support import reference
 from tests.support.windows import all_windows, as_lists, random_windows, streams
@@ -163,3 +172,71 @@ def test_a_longer_stream_by_sums():
     whole = (rows.shape[1] - 1) // 13 * 13
     assert sorted(seen.tolist()) == sorted(rows[:, 1 : whole + 1].reshape(-1).tolist())
     assert len(set(seen.tolist())) == seen.size
+
+
+@given(streams(), st.integers(0, 3))
+def test_windows_of_equal_length_by_number(stream, epoch):
+    """Every epoch has as many, and they are those of the functions above."""
+    kinds = {
+        SequentialWindows(*stream): all_windows(*stream),
+        RandomWindows(*stream, seed=1): random_windows(*stream, (1, epoch)),
+    }
+    for windows, expected in kinds.items():
+        assert windows.count(epoch) == len(expected)
+        found = [windows.read(epoch, n) for n in range(windows.count(epoch))]
+        assert as_lists(found) == as_lists(expected)
+        for number in range(len(expected) + 1):
+            tokens = sum(targets.size for _, targets in expected[:number])
+            assert windows.tokens(epoch, number) == tokens
+
+
+@given(st.integers(0, 3000), st.integers(5, 90), st.integers(0, 5))
+def test_random_lengths_tile_the_columns(columns, num_steps, epoch):
+    begins = draw_lengths(columns, num_steps, (1, epoch))
+    assert begins[0] == 0 and begins.dtype == np.int64
+    assert (np.diff(begins) >= SHORTEST_LENGTH).all()
+    assert 0 <= columns - begins[-1] < SHORTEST_LENGTH
+    again = draw_lengths(columns, num_steps, (1, epoch))
+    assert again.tolist() == begins.tolist()
+
+
+def test_random_lengths_are_distributed_as_in_the_authors_code():
+    """Of awd-lstm-lm, main.py: bptt or its half, then max(5, int(normal(bptt, 5)))."""
+    lengths = np.diff(draw_lengths(2_000_000, 70, (3, 0)))[:-1]
+    rng = np.random.RandomState(0)
+    authors = []
+    for _ in range(len(lengths)):
+        bptt = 70 if rng.random_sample() < 0.95 else 70 / 2.0
+        authors.append(max(5, int(rng.normal(bptt, 5))))
+    authors = np.array(authors)
+    for low, high in ((0, 30), (30, 52), (52, 65), (65, 70), (70, 75), (75, 99)):
+        ours, theirs = (
+            np.mean((low <= each) & (each < high)) for each in (lengths, authors)
+        )
+        assert ours == pytest.approx(theirs, abs=0.012), (low, high)
+    assert np.mean(lengths < 52) == pytest.approx(0.05, abs=0.005)
+
+
+def test_random_lengths_depend_on_seed_and_epoch_alone():
+    seeds = [(1, 0), (1, 1), (2, 0)]
+    drawn = {tuple(draw_lengths(5000, 20, seed).tolist()) for seed in seeds}
+    assert len(drawn) == 3
+
+
+@settings(deadline=None)
+@given(streams(), st.integers(0, 9))
+def test_windows_of_random_length_carry_the_state(stream, epoch):
+    """In the text's order, each beginning where the last ended; nothing is copied."""
+    ids, batch_size, _ = stream
+    ids = np.tile(ids, 9)
+    windows = RandomLengthWindows(ids, batch_size, 7, seed=1)
+    rows, column = rows_of(ids, batch_size), 0
+    for number in range(windows.count(epoch)):
+        inputs, targets = windows.read(epoch, number)
+        end = column + inputs.shape[1]
+        assert windows.tokens(epoch, number) == batch_size * column
+        assert inputs.tolist() == rows[:, column:end].tolist()
+        assert targets.tolist() == rows[:, column + 1 : end + 1].tolist()
+        assert np.shares_memory(inputs, ids)
+        column = end
+    assert windows.tokens(epoch, windows.count(epoch)) == batch_size * column

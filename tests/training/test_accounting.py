@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from ptb_lm.data.windows import SequentialWindows
 from ptb_lm.runs.position import Position
 from ptb_lm.training import accounting
 from ptb_lm.training.accounting import (
@@ -16,9 +17,11 @@ from ptb_lm.training.accounting import (
 from tests.support.events import scores_of
 
 
-def accounting_of(position=None):
-    """Of steps of 10 tokens whose gradients are clipped at norm 5."""
-    return Accounting(position or Position(), window_tokens=10, max_grad_norm=5.0)
+def accounting_of(position=None, windows=20):
+    """Of steps of 10 tokens, some an epoch, whose gradients are clipped at norm 5."""
+    ids = np.zeros(2 * (5 * windows + 1), np.int32)
+    of_epochs = SequentialWindows(ids, batch_size=2, num_steps=5)
+    return Accounting(position or Position(), of_epochs, max_grad_norm=5.0)
 
 
 def add(accounts, nats, norms, seconds=None):
@@ -55,7 +58,7 @@ def test_speed_is_that_of_the_calls_that_are_timed():
 
 
 def test_an_epoch_ends_and_the_interval_goes_on():
-    accounts = accounting_of()
+    accounts = accounting_of(windows=2)
     add(accounts, [10.0, 20.0], [1.0, 9.0], seconds=0.5)
     accounts.end_epoch(scores_of(1, step=2))
     position = accounts.position

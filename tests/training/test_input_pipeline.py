@@ -19,7 +19,7 @@ from tests.support.windows import all_windows, as_lists, random_windows, streams
 
 # Building a tf.data.Dataset takes tens of milliseconds.
 with_tensorflow = settings(max_examples=25, deadline=None)
-KINDS = [{}, {"windows": "random"}]
+KINDS = [{}, {"windows": "random"}, {"window_lengths": "random"}]
 
 
 def test_random_windows_as_a_dataset():

@@ -174,12 +174,12 @@ class Warmth(Schedule):
 
 def test_the_rate_of_a_step_is_that_of_its_epoch():
     """Whatever has been measured since."""
-    schedule = Warmth(dataclasses.replace(Config().training, learning_rate=1.0), 10)
+    schedule = Warmth(dataclasses.replace(Config().training, learning_rate=1.0))
     history = [scores_of(1), scores_of(2)]
     perplexity = history[0].valid_perplexity
     for known in (history[:1], history):
-        assert schedule.rate(9, known) == 10.0
-        assert schedule.rate(14, known) == 15.0 / perplexity
+        assert schedule.rate(Place(9, 0, 9, 10), known) == 10.0
+        assert schedule.rate(Place(14, 1, 4, 10), known) == 15.0 / perplexity
 
 
 @pytest.fixture
