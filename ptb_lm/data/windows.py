@@ -3,7 +3,8 @@
 In order, the text is cut into `batch_size` streams of equal length, the rows of a
 matrix, and each window is the next `num_steps` columns. A window's first input is the
 previous window's last target, so that the network's state can be carried from one
-window to the next. The windows may also have lengths of their own, drawn at random (Merity et al. 2017).
+window to the next. The windows may also have lengths of their own, drawn at random
+(Merity et al. 2017).
 
 At random, the text from a random offset on is cut into pieces of `num_steps` tokens.
 Each window has `batch_size` of these as its rows, drawn without replacement (the random
