@@ -476,6 +476,21 @@ class TrainingConfig(Validated):
         minimum=1,
         common=True,
     )
+    ar: float = option(
+        0.0,
+        "Activation regularization: this times the mean square of the last layer's"
+        " outputs, after dropout, is added to the mean loss of a token (Merity et al."
+        " 2017). 0: none.",
+        minimum=0.0,
+        since=2,
+    )
+    tar: float = option(
+        0.0,
+        "Temporal activation regularization: the same of the changes of the outputs,"
+        " before dropout, from one time step to the next. 0: none.",
+        minimum=0.0,
+        since=2,
+    )
     average: str = option(
         "none",
         "Weights that are scored, sampled and exported, while training goes on with"

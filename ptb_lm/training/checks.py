@@ -26,6 +26,11 @@ def check_training_options(training: TrainingConfig) -> None:
         _check_readers(training, choice)
     if training.window_lengths == "random":
         _check_random_lengths(training)
+    if training.tar and training.num_steps < 2:
+        raise UserError(
+            f"{_shown(training, 'tar')} compares neighbouring time steps; with"
+            f" {_shown(training, 'num_steps')} a window has no two"
+        )
     if training.l2 and training.weight_decay:
         raise UserError(
             f"{_shown(training, 'l2')} and {_shown(training, 'weight_decay')} exclude"

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from ptb_lm.config import Config
-from ptb_lm.model.language_model import State, build_model
+from ptb_lm.model.language_model import Outputs, State, build_model
 from ptb_lm.registry import AVERAGES, OPTIMIZERS
 from ptb_lm.training.gradients import (
     Gradient,
@@ -21,6 +21,7 @@ from ptb_lm.training.gradients import (
     global_norm,
     values_of,
 )
+from ptb_lm.training.regularization import activation_penalty
 
 
 class TrainingProgram:
@@ -162,7 +163,8 @@ class TrainingProgram:
         The loss is nats averaged over the batch, and summed over time (as in the
         tutorial) or averaged over it, as --loss_scale says. That of a window of
         another length than num_steps is on the scale of one of num_steps: the mean
-        over all tokens, times num_steps where it is a sum. The embedding's rows
+        over all tokens, times num_steps where it is a sum. So are the penalties of
+        --ar and --tar, which are no part of the nats. The embedding's rows
         are read outside the tape, so that their gradient stays one row per token
         whether or not weights are tied.
 
@@ -174,16 +176,16 @@ class TrainingProgram:
         Returns:
           Sum of nats, final state, and gradients by variable name.
         """
-        model, ids = self.model, tf.transpose(inputs)
+        model, ids, targets = self.model, tf.transpose(inputs), tf.transpose(targets)
         embedded = model.embed(ids)
         seeds = tf.constant(self._config.seed, tf.int64), step
         state = tf.nest.map_structure(tf.convert_to_tensor, self._state)
         with tf.GradientTape() as tape:
             tape.watch(embedded)
             dropped = model.drop_words(embedded, ids, seeds)
-            features, state = model.features(dropped, state, seeds)
-            nats = tf.reduce_sum(model.token_nats(features, tf.transpose(targets)))
-            loss = nats / self._loss_divisor(targets)
+            outputs = model.outputs(dropped, state, seeds)
+            nats = tf.reduce_sum(model.token_nats(outputs.features, targets))
+            loss = self._loss(nats, targets, outputs)
         gradients = tape.gradient(loss, self.weights | {"embedded": embedded})
         rows = tf.reshape(gradients.pop("embedded"), [-1, embedded.shape[-1]])
         slices = deduplicate(tf.reshape(ids, [-1]), rows, model.vocab_size)
@@ -193,15 +195,24 @@ class TrainingProgram:
             )
         else:
             gradients["embedding"] = slices
-        return nats, state, gradients
+        return nats, outputs.state, gradients
 
-    def _loss_divisor(self, targets: tf.Tensor) -> tf.Tensor | float:
-        """What makes the loss of a window's nats, see `gradients`."""
-        scale = {"sum": self._config.num_steps, "mean": 1}[self._config.loss_scale]
+    def _loss(self, nats: tf.Tensor, targets: tf.Tensor, outputs: Outputs) -> tf.Tensor:
+        """The loss of a window, from its sum of nats; see `gradients`.
+
+        Args:
+          nats: float32 scalar.
+          targets: int32 [time, batch].
+          outputs: of the window.
+        """
+        training = self._config
+        scale = {"sum": training.num_steps, "mean": 1}[training.loss_scale]
         tokens = targets.shape.num_elements()
         if tokens is None:
             tokens = tf.cast(tf.size(targets), tf.float32)
-        return tokens / scale
+        loss = nats / (tokens / scale)
+        penalty = activation_penalty(outputs, training)
+        return loss if penalty is None else loss + scale * penalty
 
     def _gradient_values(
         self, inputs: tf.Tensor, targets: tf.Tensor, step: tf.Tensor

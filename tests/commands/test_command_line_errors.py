@@ -310,6 +310,7 @@ def test_missing_value(fails, flag):
         *(f"--adam_epsilon={value}" for value in ("0.0", "-1.0", "inf")),
         *(f"--warmup={value}" for value in ("-0.1", "1.0", "nan")),
         *(f"--final_rate={value}" for value in ("-0.1", "1.1", "nan")),
+        *(f"--{name}={value}" for name in ("ar", "tar") for value in ("-0.1", "nan")),
         *(f"--l2={value}" for value in ("-0.1", "inf", "nan")),
         *(f"--weight_decay={value}" for value in ("-0.1", "inf", "nan")),
         "--mogrifier_rounds=101",

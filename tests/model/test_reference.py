@@ -144,6 +144,12 @@ def test_lstm_model_gradients_are_the_finite_differences(tied, loss_scale):
     check_model_gradients("lstm", tied, True, loss_scale)
 
 
+@pytest.mark.parametrize("penalties", [{"ar": 2.0}, {"tar": 1.5}], ids=str)
+@pytest.mark.parametrize("loss_scale", ["sum_over_time", "mean"])
+def test_gradients_of_penalties_are_the_finite_differences(loss_scale, penalties):
+    check_model_gradients("lstm", True, True, loss_scale, **penalties)
+
+
 @pytest.mark.parametrize(
     ("cell", "reset_after"), [("gru", True), ("gru", False), ("rnn", True)]
 )
@@ -151,12 +157,12 @@ def test_other_model_gradients_are_the_finite_differences(cell, reset_after):
     check_model_gradients(cell, False, reset_after, "sum_over_time")
 
 
-def check_model_gradients(cell, tied, reset_after, loss_scale):
+def check_model_gradients(cell, tied, reset_after, loss_scale, **penalties):
     params, ids, targets, state, masks = make_model(cell, tied, reset_after)
 
     def run():
         return reference.language_model_loss(
-            params, ids, targets, state, masks, tied, cell, loss_scale
+            params, ids, targets, state, masks, tied, cell, loss_scale, **penalties
         )
 
     gradients = run().gradients

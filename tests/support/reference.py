@@ -367,6 +367,8 @@ def language_model_loss(
     tied=False,
     cell="lstm",
     loss_scale="sum_over_time",
+    ar=0.0,
+    tar=0.0,
 ):
     """Logits, loss, final state and gradients of one window.
 
@@ -392,6 +394,9 @@ def language_model_loss(
         tied: whether the softmax uses the embedding.
         cell: 'lstm', 'gru' (reset_after where bias_l has two rows) or 'rnn'.
         loss_scale: 'sum_over_time' or 'mean', the mean per token.
+        ar: factor of mean(x_L^2) in the loss; with a sum over time, times that too.
+        tar: the same of mean((h_t - h_(t-1))^2), h the last layer's output before its
+            mask.
 
     Returns:
         A LanguageModelResult.
@@ -405,7 +410,7 @@ def language_model_loss(
         masks = [1.0] * (layers + 1)
     assert len(masks) == layers + 1 and len(state) == layers
 
-    out, final_state, caches = _stack_forward(params, ids, state, masks, cell)
+    out, raw, final_state, caches = _stack_forward(params, ids, state, masks, cell)
     softmax_w = params["embedding"].T if tied else params["softmax_w"]
     last = out
     if "projection" in params:
@@ -425,7 +430,14 @@ def language_model_loss(
     if "projection" in params:
         gradients["projection"] += np.einsum("tbi,tbj->ij", last, d_out)
         d_out = d_out @ params["projection"].T
-    _stack_backward(gradients, d_out, ids, masks, caches, cell)
+    scale = len(out) if loss_scale == "sum_over_time" else 1
+    d_raw, changes = np.zeros_like(raw), raw[1:] - raw[:-1]
+    if ar or tar:
+        loss += scale * (ar * np.mean(last**2) + tar * np.mean(changes**2))
+        d_out = d_out + scale * ar * 2 * last / last.size
+        d_raw[1:] += scale * tar * 2 * changes / changes.size
+        d_raw[:-1] -= scale * tar * 2 * changes / changes.size
+    _stack_backward(gradients, d_out, d_raw, ids, masks, caches, cell)
     return LanguageModelResult(logits.swapaxes(0, 1), loss, final_state, gradients)
 
 
@@ -458,7 +470,10 @@ def cross_entropy(logits, targets, loss_scale="sum_over_time"):
 
 
 def _stack_forward(params, ids, state, masks, cell):
-    """From ids [batch, time] to the last layer's output [time, batch, hidden]."""
+    """From ids [batch, time] to the last layer's output [time, batch, hidden].
+
+    After its mask, and before it.
+    """
     forward = CELLS[cell][0]
     x = params["embedding"][ids.T] * masks[0]
     final_state, caches = [], []
@@ -473,18 +488,20 @@ def _stack_forward(params, ids, state, masks, cell):
         x = outputs * masks[layer + 1]
         final_state.append(layer_final)
         caches.append(cache)
-    return x, final_state, caches
+    return x, outputs, final_state, caches
 
 
-def _stack_backward(gradients, d_out, ids, masks, caches, cell):
+def _stack_backward(gradients, d_out, d_raw, ids, masks, caches, cell):
     """Add the gradients of the layers and of the embedding lookup, in place.
 
     d_out: [time, batch, hidden], by the last layer's output after its mask.
+    d_raw: beside that, by the output before its mask.
     """
     _, backward, states, _ = CELLS[cell]
     dx = d_out
     for layer in reversed(range(len(caches))):
-        d_outputs = dx * masks[layer + 1]
+        d_outputs = dx * masks[layer + 1] + d_raw
+        d_raw = 0.0
         d_last = [np.zeros_like(d_outputs[0])] * states
         dx, *_, dkernel, drecurrent, dbias = backward(d_outputs, *d_last, caches[layer])
         gradients[f"kernel_{layer}"] += dkernel

@@ -66,7 +66,39 @@ SETTINGS = {
         "--keep_prob_recurrent=0.6",
     ],
     "tied_adam": ["--tied", "--optimizer=adam", "--learning_rate=0.01"],
+    "adamw_cosine_ema": [
+        "--optimizer=adamw",
+        "--weight_decay=0.1",
+        "--learning_rate=0.01",
+        "--schedule=cosine",
+        "--warmup=0.1",
+        "--average=ema",
+        "--average_decay=0.9",
+        "--sample_tokens=5",
+    ],
+    "nt_asgd_plateau": [
+        "--learning_rate=2",
+        "--l2=0.0001",
+        "--schedule=plateau",
+        "--average=nt_asgd",
+        "--nonmonotone=1",
+        "--max_max_epoch=6",
+    ],
+    "random_lengths_ar_tar": [
+        "--window_lengths=random",
+        "--num_steps=6",
+        "--max_max_epoch=4",
+        "--loss_scale=mean",
+        "--learning_rate=5",
+        "--ar=2",
+        "--tar=1",
+        "--dropout=sequence",
+        "--keep_prob=0.7",
+        "--histograms_every_steps=10",
+    ],
 }
+# Of these, those that have more to remember than weights and slots.
+METHODS = ["adamw_cosine_ema", "nt_asgd_plateau", "random_lengths_ar_tar"]
 
 
 def die(delay=0.0):
@@ -259,9 +291,9 @@ def test_killed_at_the_worst_moments(server, corpus, reference, tmp_path):
     assert 1 <= results["resumed"] <= len(PLACED_KILLS) + 1
 
 
-@pytest.mark.parametrize("setting", ["tied_adam", "regularized"])
+@pytest.mark.parametrize("setting", ["tied_adam", "regularized", *METHODS])
 def test_killed_at_random_moments(server, corpus, reference, tmp_path, setting):
-    """Adam, tied weights; all kinds of dropout. The moments are always the same."""
+    """The moments are always the same ones."""
     run, generator = tmp_path / "run", random.Random(5)
     kills = [kill_in_a_step(generator) for _ in range(2)]
     command = arguments(corpus, run, *SETTINGS[setting])
@@ -269,6 +301,24 @@ def test_killed_at_random_moments(server, corpus, reference, tmp_path, setting):
         expected = pool.submit(reference, setting)
         assert run_with_kills(server, command, run, kills) == 2, kills
         assert_same_run(run, expected.result())
+
+
+def test_what_is_resumed_is_not_nothing(reference):
+    """Means are there and are the best weights; rates fall; epochs differ in steps."""
+    asgd = RunFolder(reference("nt_asgd_plateau"))
+    last = asgd.checkpoints.load("last")
+    epochs = asgd.read_results().epochs
+    assert last.metadata["averaged"]
+    assert 0 < last.arrays["average/start"] < epochs[-1].step
+    assert epochs[-1].learning_rate < epochs[0].learning_rate
+    ema = RunFolder(reference("adamw_cosine_ema"))
+    best = ema.checkpoints.load("best").arrays
+    for name, weights in ema.weights("best").items():
+        assert weights.tobytes() == best[f"average/{name}"].tobytes(), name
+        assert weights.tobytes() != best[f"model/{name}"].tobytes(), name
+    lengths = RunFolder(reference("random_lengths_ar_tar")).read_results().epochs
+    ends = [0, *(epoch.step for epoch in lengths)]
+    assert len(set(np.diff(ends))) > 1
 
 
 def test_killed_while_exporting(server, corpus, reference, tmp_path):
@@ -290,7 +340,7 @@ def test_killed_while_exporting(server, corpus, reference, tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("setting", ["sgd", "adam", "characters", "gru"])
+@pytest.mark.parametrize("setting", ["sgd", "adam", "characters", "gru", *METHODS])
 def test_a_hundred_kills(server, corpus, reference, tmp_path, setting):
     """At least 34 in each setting, at random moments and places."""
     generator, killed, runs = random.Random(setting), 0, 0
