@@ -178,15 +178,16 @@ class ModelConfig(Validated):
     )
     mogrifier_rounds: int = option(
         5,
-        "Rounds in which input and state gate each other before a step of the"
-        " mogrifier. 0: it is an LSTM.",
+        "Rounds in which the input and the state of the mogrifier gate each other,"
+        " before every time step. 0: none, as in an LSTM.",
         minimum=0,
         maximum=100,
         since=2,
     )
     mogrifier_rank: int = option(
         0,
-        "Rank of the matrices of these gates. 0: full.",
+        "Rank of the matrices of the mogrifier's rounds: each is the product of two of"
+        " this width. 0: full.",
         minimum=0,
         maximum=2**31 - 1,
         since=2,
@@ -201,37 +202,39 @@ class ModelConfig(Validated):
     )
     keep_prob_embedding: float = option(
         1.0,
-        "Probability that dropout keeps a word. One that is dropped is dropped"
-        " wherever it occurs in the window.",
+        "Probability with which dropout keeps a word of the vocabulary, in a window. A"
+        " dropped word is zero wherever the window has it (Gal and Ghahramani 2016).",
         above=0.0,
         maximum=1.0,
         since=2,
     )
     keep_prob_input: float = option(
         0.0,
-        "As --keep_prob, for the embedding alone. 0: keep_prob.",
+        "Replaces --keep_prob for units of the embedding. 0: keep_prob.",
         minimum=0.0,
         maximum=1.0,
         since=2,
     )
     keep_prob_between: float = option(
         0.0,
-        "As --keep_prob, for the outputs of all layers but the last. 0: keep_prob.",
+        "Replaces --keep_prob for the outputs of all layers but the last. 0:"
+        " keep_prob.",
         minimum=0.0,
         maximum=1.0,
         since=2,
     )
     keep_prob_output: float = option(
         0.0,
-        "As --keep_prob, for the output of the last layer. 0: keep_prob.",
+        "Replaces --keep_prob for the output of the last layer. 0: keep_prob.",
         minimum=0.0,
         maximum=1.0,
         since=2,
     )
     keep_prob_recurrent: float = option(
         1.0,
-        "Probability that dropout keeps a weight by which a layer's last output is"
-        " multiplied; one mask for all time steps of a window (Merity et al. 2017).",
+        "Probability with which dropout keeps a recurrent weight, one that multiplies a"
+        " layer's previous output. One mask serves all time steps of a window (Merity"
+        " et al. 2017).",
         above=0.0,
         maximum=1.0,
         since=2,
@@ -244,35 +247,36 @@ class ModelConfig(Validated):
     )
     init_scale: float = option(
         0.1,
-        "The initial weights are uniform in [-init_scale, init_scale]. The biases of"
-        " the recurrent layers start at zero.",
+        "The initial weights are uniform in [-init_scale, init_scale], unless another"
+        " distribution is given. The biases of the recurrent layers start at zero.",
         minimum=0.0,
     )
     embedding_init: str = option(
         "",
-        "Initial embedding: uniform:SCALE (in [-SCALE, SCALE]) or normal:SCALE (of"
-        " that standard deviation). Empty: as --init_scale says.",
+        "Distribution of the initial embedding: uniform:SCALE (in [-SCALE, SCALE]) or"
+        " normal:SCALE (mean 0, standard deviation SCALE). Empty: uniform:INIT_SCALE.",
         parse=parse_distribution,
         since=2,
     )
     layer_init: str = option(
         "",
-        "Initial matrices of the layers, written as --embedding_init.",
+        "Distribution of the initial matrices of the recurrent layers, as"
+        " --embedding_init.",
         parse=parse_distribution,
         since=2,
     )
     softmax_init: str = option(
         "",
-        "Initial matrix of the softmax, or of the projection before a tied one,"
-        " written as --embedding_init.",
+        "Distribution of the initial matrix of the softmax, or of the projection before"
+        " a tied softmax, as --embedding_init.",
         parse=parse_distribution,
         since=2,
     )
     softmax_bias_init: str = option(
         "uniform",
-        "Initial bias of the softmax: uniform (as --init_scale says), zero, or"
-        " unigram (log of the frequency of each token in the training text, with one"
-        " added to each count).",
+        "Initial bias of the softmax: uniform (in [-init_scale, init_scale]); zero;"
+        " unigram (the log of each token's share of the training text, one added to"
+        " every count).",
         choices=("uniform", "zero", "unigram"),
         since=2,
     )

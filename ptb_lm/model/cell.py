@@ -49,11 +49,14 @@ class Cell(abc.ABC):
       dropped_weight: which of them --keep_prob_recurrent drops, that by which the
         last output is multiplied; a cell that has none of this name has no such
         dropout.
+      options: names of the options of `ModelConfig` that this cell reads and others
+        may not.
     """
 
     state_names: tuple[str, ...] = ("h",)
     weight_names: tuple[str, ...] = ("kernel", "recurrent_kernel", "bias")
     dropped_weight: str = "recurrent_kernel"
+    options: tuple[str, ...] = ()
 
     @abc.abstractmethod
     def make_layer(self, units: int, name: str, options: LayerOptions) -> Layer:

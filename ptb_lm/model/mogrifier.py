@@ -108,6 +108,7 @@ class Mogrifier(Cell):
     """
 
     state_names = ("h", "c")
+    options = ("mogrifier_rounds", "mogrifier_rank")
 
     def __init__(self, rounds: int = 5, rank: int = 0):
         """Takes r, and the rank of each M; 0: full."""

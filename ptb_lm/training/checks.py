@@ -2,11 +2,11 @@
 
 import dataclasses
 
-from ptb_lm.config import TrainingConfig
+from ptb_lm.config import ModelConfig, TrainingConfig
 from ptb_lm.data.windows import SHORTEST_LENGTH
 from ptb_lm.errors import UserError
-from ptb_lm.options import format_value
-from ptb_lm.registry import AVERAGES, OPTIMIZERS, SCHEDULES, Registry
+from ptb_lm.options import Validated, format_value
+from ptb_lm.registry import AVERAGES, CELLS, OPTIMIZERS, SCHEDULES, Registry
 
 # Options that choose a member which says, in `options`, what others it reads.
 READERS: dict[str, Registry] = {
@@ -16,14 +16,19 @@ READERS: dict[str, Registry] = {
 }
 
 
+def check_model_options(model: ModelConfig) -> None:
+    """Raises UserError where an option of another cell is set."""
+    _check_readers(model, "cell", CELLS)
+
+
 def check_training_options(training: TrainingConfig) -> None:
     """Raises UserError where options do not go together.
 
     An option that belongs to some optimizers, or to other members that are chosen by
     name, must have its default where another one is chosen.
     """
-    for choice in READERS:
-        _check_readers(training, choice)
+    for choice, members in READERS.items():
+        _check_readers(training, choice, members)
     if training.window_lengths == "random":
         _check_random_lengths(training)
     if training.tar and training.num_steps < 2:
@@ -54,21 +59,20 @@ def _check_random_lengths(training: TrainingConfig) -> None:
         )
 
 
-def _check_readers(training: TrainingConfig, choice: str) -> None:
+def _check_readers(group: Validated, choice: str, members: Registry) -> None:
     """Raises UserError where an option is set that the chosen member does not read."""
-    members = READERS[choice]
-    defaults = {f.name: f.default for f in dataclasses.fields(training)}
-    chosen = members[getattr(training, choice)]
+    defaults = {f.name: f.default for f in dataclasses.fields(group)}
+    chosen = members[getattr(group, choice)]
     for option in defaults:
         readers = [name for name in members if option in members[name].options]
         unread = readers and option not in chosen.options
-        if unread and getattr(training, option) != defaults[option]:
+        if unread and getattr(group, option) != defaults[option]:
             raise UserError(
-                f"{_shown(training, option)} has no effect with"
-                f" {_shown(training, choice)}; it is for {', '.join(readers)}"
+                f"{_shown(group, option)} has no effect with"
+                f" {_shown(group, choice)}; it is for {', '.join(readers)}"
             )
 
 
-def _shown(training: TrainingConfig, option: str) -> str:
+def _shown(group: Validated, option: str) -> str:
     """An option and its value, as a user types them."""
-    return f"--{option}={format_value(getattr(training, option))}"
+    return f"--{option}={format_value(getattr(group, option))}"

@@ -35,7 +35,7 @@ from ptb_lm.training.accounting import (
     NotFinite,
     check_finite_arrays,
 )
-from ptb_lm.training.checks import check_training_options
+from ptb_lm.training.checks import check_model_options, check_training_options
 from ptb_lm.training.finish import Scorer, finish_run, results_so_far
 from ptb_lm.training.input_pipeline import WindowStream
 from ptb_lm.training.memory import check_training
@@ -84,6 +84,7 @@ def train_and_evaluate(
 
 def _check(config: Config, corpus: Corpus) -> None:
     """Raises UserError where options, machine, memory or corpus do not do."""
+    check_model_options(config.model)
     check_training_options(config.training)
     check_dtype(config.model.dtype)
     splits, training = corpus.splits, config.training

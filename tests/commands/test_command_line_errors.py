@@ -351,6 +351,13 @@ def test_layer_sizes_that_are_not_as_many_as_layers(fails, corpus):
     )
 
 
+def test_option_of_another_cell(fails, corpus):
+    line = fails(f"--data_path={corpus}", "--cell=gru", "--mogrifier_rank=3")
+    assert line == (
+        "--mogrifier_rank=3 has no effect with --cell=gru; it is for mogrifier"
+    )
+
+
 def test_distribution_of_a_matrix_that_a_tied_softmax_lacks(fails, corpus):
     line = fails(f"--data_path={corpus}", "--tied", "--softmax_init=normal:1")
     assert line == (
