@@ -45,3 +45,19 @@ def exported_run(tmp_path_factory):
     make_run(path)
     assert run_ptb.main(["--mode=export", f"--save_path={path}"]) == 0
     return path
+
+
+@pytest.fixture(scope="session")
+def live_model(exported_run):
+    """The text model of that run's checkpoint; what it has traced is kept."""
+    from ptb_lm.inference.opening import open_text_model
+
+    return open_text_model(exported_run)
+
+
+@pytest.fixture(scope="session")
+def saved_model(exported_run):
+    """That run's SavedModel, restored by TensorFlow alone."""
+    import tensorflow as tf
+
+    return tf.saved_model.load(str(exported_run / "saved_model"))

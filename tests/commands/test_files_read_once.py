@@ -54,7 +54,11 @@ def opened(run, monkeypatch):
         (["--mode=score", "--text=w1 w2"], "config vocabulary weights results"),
         (["--mode=neighbours"], "config vocabulary weights"),
         (["--mode=export", "--export_format=keras"], "config vocabulary weights"),
-        (["--mode=export"], "config vocabulary weights results"),
+        pytest.param(
+            ["--mode=export"],
+            "config vocabulary weights results",
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_each_file_is_read_once(run, opened, command, files, capsys):

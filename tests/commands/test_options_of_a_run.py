@@ -125,6 +125,7 @@ def test_other_modes_have_their_own_options(work, mode):
     assert config.generation.num_tokens == 100 and config.evaluation.split == "test"
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_by_its_folder_alone(work, capsys):
     """From its start to its end, by the program itself."""
     command = ["--model=test", "--data_path=corpus", "--save_path=run"]

@@ -12,7 +12,7 @@ from ptb_lm.data.token_rules import TokenRules
 from ptb_lm.errors import UserError
 from ptb_lm.export.export_format import ExportFormat
 from ptb_lm.export.exporter import export_run
-from ptb_lm.inference.opening import open_text_model, told_by
+from ptb_lm.inference.opening import told_by
 from ptb_lm.inference.text_model import TextModel
 from ptb_lm.registry import EXPORT_FORMATS
 from ptb_lm.runs.results import Results, SplitScores
@@ -23,19 +23,13 @@ from tests.support.models import (
     plain_evaluator,
 )
 
-
-@pytest.fixture(scope="module")
-def live(exported_run):
-    return open_text_model(exported_run)
-
-
 TEXT = "w1 w2 w3\nw4 w5"
 
 
-def test_keras_file(exported_run, live):
+def test_keras_file(exported_run, live_model):
     model = keras.saving.load_model(exported_run / "model.keras")
     ids = VOCABULARY.encode(TokenRules().split(TEXT, close_lines=True))
-    expected = live.score([TEXT])["perplexities"].numpy()[0]
+    expected = live_model.score([TEXT])["perplexities"].numpy()[0]
     assert plain_evaluator(model).exact(ids).perplexity == pytest.approx(
         expected, rel=1e-5
     )

@@ -10,23 +10,11 @@ import sys
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from ptb_lm.inference.arguments import FUNCTIONS
-from ptb_lm.inference.opening import open_text_model
 
 TEXTS = ["w1 w2 w3\nw4 w5", "w6", "", "w7 nowhere w8\n", "w9 " * 40]
 SAVED_MODEL_CLI = pathlib.Path(sys.executable).parent / "saved_model_cli"
-
-
-@pytest.fixture(scope="module")
-def live(exported_run):
-    return open_text_model(exported_run)
-
-
-@pytest.fixture(scope="module")
-def loaded(exported_run):
-    return tf.saved_model.load(str(exported_run / "saved_model"))
 
 
 # --- the SavedModel ----------------------------------------------------------------
@@ -55,8 +43,8 @@ def calls(model):
     }
 
 
-def test_loaded_equals_live(live, loaded):
-    expected, found = calls(live), calls(loaded)
+def test_loaded_equals_live(live_model, saved_model):
+    expected, found = calls(live_model), calls(saved_model)
     for name, outputs in expected.items():
         for part, value in outputs.items():
             if value.dtype.is_floating:
@@ -67,8 +55,8 @@ def test_loaded_equals_live(live, loaded):
                 np.testing.assert_array_equal(found[name][part], value, err_msg=name)
 
 
-def test_metadata(loaded):
-    metadata = json.loads(loaded.metadata()["json"].numpy())
+def test_metadata(saved_model):
+    metadata = json.loads(saved_model.metadata()["json"].numpy())
     assert metadata["vocabulary_size"] == 23
     assert metadata["token_type"] == "word"
     assert metadata["weights"] == "best"
@@ -92,7 +80,7 @@ print(json.dumps([
 
 
 @pytest.mark.slow
-def test_another_process_needs_tensorflow_alone(exported_run, live, tmp_path):
+def test_another_process_needs_tensorflow_alone(exported_run, live_model, tmp_path):
     """With no folder of ours on its path, and moved away from its run."""
     moved = tmp_path / "moved"
     shutil.copytree(exported_run / "saved_model", moved)
@@ -106,9 +94,11 @@ def test_another_process_needs_tensorflow_alone(exported_run, live, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     perplexities, texts, signatures = json.loads(done.stdout.splitlines()[-1])
-    expected = live.score(["w1 w2 w3\nw4 w5", "w6"])["perplexities"].numpy()
+    expected = live_model.score(["w1 w2 w3\nw4 w5", "w6"])["perplexities"].numpy()
     np.testing.assert_allclose(perplexities, expected, rtol=1e-5)
-    drawn = live.generate(["w1 nowhere", ""], num_tokens=20, temperature=0.8, seed=7)
+    drawn = live_model.generate(
+        ["w1 nowhere", ""], num_tokens=20, temperature=0.8, seed=7
+    )
     assert texts == [text.decode() for text in drawn["texts"].numpy()]
     assert signatures == len(FUNCTIONS)
 
@@ -135,12 +125,12 @@ def test_saved_model_cli_shows_the_signatures(exported_run):
 
 
 @pytest.mark.slow
-def test_saved_model_cli_runs(exported_run, live):
+def test_saved_model_cli_runs(exported_run, live_model):
     printed = saved_model_cli(
         *("run", "--dir", exported_run / "saved_model"),
         *("--tag_set", "serve", "--signature_def", "generate", "--input_exprs"),
         "prompts=['w1 w2'];num_tokens=6;temperature=1.0;top_k=0;top_p=1.0;seed=5;"
         "allow_unknown=False",
     )
-    expected = live.generate(["w1 w2"], num_tokens=6, seed=5)["texts"].numpy()[0]
+    expected = live_model.generate(["w1 w2"], num_tokens=6, seed=5)["texts"].numpy()[0]
     assert repr(expected) in printed

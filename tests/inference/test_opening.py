@@ -131,7 +131,9 @@ def test_an_export_scores_as_its_model_does(run):
 
 
 @pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("words", [2, 5, 40, 1500])
+@pytest.mark.parametrize(
+    "words", [2, 5, 40, pytest.param(1500, marks=pytest.mark.slow)]
+)
 def test_windows_score_as_the_graph_does(tied, words):
     """To the bit, but for the last step of a text that fills a window."""
     model, live = make_text_model(tied)

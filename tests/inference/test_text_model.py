@@ -25,20 +25,6 @@ from tests.support.models import (
     random_text,
 )
 
-
-@pytest.fixture(scope="module")
-def live():
-    return make_text_model()[1]
-
-
-@pytest.fixture(scope="module")
-def loaded(live, tmp_path_factory):
-    """The same, saved and restored."""
-    path = tmp_path_factory.mktemp("text_model") / "saved"
-    live.save(path)
-    return tf.saved_model.load(str(path))
-
-
 # --- score -------------------------------------------------------------------------
 
 
@@ -174,8 +160,8 @@ def test_other_cells(cell, tmp_path):
     np.testing.assert_allclose(again(ids[None])[0], model(ids[None])[0], rtol=1e-6)
 
 
-def test_invalid_utf8_is_unknown(live):
-    scored = live.score([b"w1 \xff\xfe w2"])
+def test_invalid_utf8_is_unknown(live_model):
+    scored = live_model.score([b"w1 \xff\xfe w2"])
     assert scored["tokens"].numpy()[0].tolist() == [b"w1", b"<unk>", b"w2", b"<eos>"]
 
 
@@ -194,16 +180,16 @@ def test_invalid_utf8_is_unknown(live):
         ("num_tokens", 0),
     ],
 )
-def test_bad_arguments_are_named(loaded, name, value):
+def test_bad_arguments_are_named(saved_model, name, value):
     arguments = {"num_tokens": 3} | {name: value}
     with pytest.raises(tf.errors.InvalidArgumentError, match=f"{name} must be"):
-        loaded.generate(["w1"], **arguments)
+        saved_model.generate(["w1"], **arguments)
 
 
-def test_bad_k(loaded):
+def test_bad_k(saved_model):
     with pytest.raises(tf.errors.InvalidArgumentError, match="k must be at least 1"):
-        loaded.next_tokens(["w1"], k=0)
-    assert loaded.next_tokens(["w1"], k=1000)["tokens"].shape == (1, 23)
+        saved_model.next_tokens(["w1"], k=0)
+    assert saved_model.next_tokens(["w1"], k=1000)["tokens"].shape == (1, 23)
 
 
 def test_unknown_words_without_unk():
@@ -231,13 +217,13 @@ def test_vocabulary_of_another_model():
 # --- state and metadata ------------------------------------------------------------
 
 
-def test_metadata_tells_the_format_and_where_each_part_of_a_state_lies(loaded):
-    facts = told_by(loaded)
+def test_metadata_tells_the_format_and_where_each_part_of_a_state_lies(saved_model):
+    facts = told_by(saved_model)
     assert facts["format"] == FORMAT == 2
     assert facts["state"] == [
         {"layer": layer, "name": name, "size": 10} for layer in (0, 1) for name in "hc"
     ]
-    state = loaded.step([[3, 4]], loaded.initial_state(1)["state"])["state"]
+    state = saved_model.step([[3, 4]], saved_model.initial_state(1)["state"])["state"]
     assert state.shape == (1, sum(part["size"] for part in facts["state"]))
 
 
