@@ -7,6 +7,7 @@ from ptb_lm.errors import UserError
 from ptb_lm.reports.figures import draw_runs
 from ptb_lm.reports.table import recorded_runs, results_table
 from ptb_lm.system import files
+from ptb_lm.system.quiet_start import start_tensorflow
 
 
 def run(config: Config) -> int:
@@ -17,6 +18,8 @@ def run(config: Config) -> int:
     """
     folder = files.expand_home(config.run.save_path or "runs")
     runs = recorded_runs(folder)
+    if any(run.results.training_flop is None for run in runs):
+        start_tensorflow()  # which their cost is found with
     print(results_table(runs), end="", flush=True)
     place = folder / "figures"
     if config.look.figures_path:

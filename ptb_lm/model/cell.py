@@ -78,6 +78,13 @@ class Cell(abc.ABC):
     def kept_floats(self, units: int) -> int:
         """Least number of floats per token that a layer keeps for the gradient."""
 
+    def multiply_adds(self, width: int, units: int) -> int:
+        """Multiply-adds of a layer's matrix products: per token, forward.
+
+        One for each parameter, unless the cell says otherwise.
+        """
+        return self.parameters(width, units)
+
     def with_options(self, options: ModelConfig) -> "Cell":
         """The cell as a model has it, where options of the cell's own say more."""
         return self

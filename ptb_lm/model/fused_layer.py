@@ -184,6 +184,10 @@ class FusedCell(Cell):
         rows = width + units + (2 if self.cell_kernel.recurrent_bias else 1)
         return rows * self.cell_kernel.gates * units
 
+    def multiply_adds(self, width: int, units: int) -> int:
+        """See `Cell.multiply_adds`."""
+        return (width + units) * self.cell_kernel.gates * units
+
     def kept_floats(self, units: int) -> int:
         """See `Cell.kept_floats`."""
         return self.kept_per_unit * units

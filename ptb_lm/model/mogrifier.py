@@ -144,6 +144,10 @@ class Mogrifier(Cell):
         gate = self._rank * (width + units) if self._rank else width * units
         return (width + units + 1) * 4 * units + self._rounds * gate
 
+    def multiply_adds(self, width: int, units: int) -> int:
+        """See `Cell.multiply_adds`: all parameters but the biases."""
+        return self.parameters(width, units) - 4 * units
+
     def kept_floats(self, units: int) -> int:
         """See `Cell.kept_floats`: an LSTM's, and of a round one tensor at least."""
         return (6 + self._rounds) * units

@@ -21,9 +21,9 @@ PUBLISHED = {
 }
 
 _HEADER = """\
-| run | parameters | epochs | train | valid | test | published valid / test | \
+| run | parameters | PFLOP | epochs | train | valid | test | published valid / test | \
 bits a character, valid / test | seed | tokens/s | wall time |
-|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|
+|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|
 """
 
 
@@ -91,6 +91,7 @@ def _row(run: RecordedRun) -> str:
     cells = [
         run.name,
         f"{results.parameters:,}",
+        f"{_training_flop(run) / 1e15:.3g}",
         f"{len(results.epochs)} of {run.config.training.max_max_epoch}",
         f"{epoch.train_perplexity:.2f}",
         f"{epoch.valid_perplexity:.2f}",
@@ -102,6 +103,17 @@ def _row(run: RecordedRun) -> str:
         duration(results.wall_seconds),
     ]
     return "| " + " | ".join(cells) + " |\n"
+
+
+def _training_flop(run: RecordedRun) -> int:
+    """Operations of the training; older results lack them, and had equal windows."""
+    results = run.results
+    if results.training_flop is not None:
+        return results.training_flop
+    from ptb_lm.training.cost import flop_of_equal_windows
+
+    steps = results.epochs[-1].step
+    return flop_of_equal_windows(run.config, results.vocabulary_size, steps)
 
 
 def _machine(run: RecordedRun) -> str:

@@ -121,6 +121,7 @@ class Results(_Record):
       wall_seconds: time spent on the run by all its processes.
       resumed: how often the run was resumed.
       floor_perplexity: the lowest that any model can reach, where it is known.
+      training_flop: floating-point operations of the training steps so far.
       last_weights: scores of the last weights, of a finished run.
       best_weights: scores of the best weights, of a finished run.
       versions: of Python and the packages.
@@ -140,6 +141,7 @@ class Results(_Record):
     wall_seconds: float
     resumed: int
     floor_perplexity: float | None = None
+    training_flop: int | None = None
     last_weights: SplitScores | None = None
     best_weights: SplitScores | None = None
     versions: dict[str, str] = dataclasses.field(default_factory=dict)

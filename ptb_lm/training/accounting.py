@@ -97,6 +97,12 @@ class Accounting:
         """Score of this epoch's steps so far, each with the weights it met."""
         return Score(self.position.epoch_nats, self._epoch_tokens())
 
+    def trained_tokens(self) -> int:
+        """Tokens of all training steps so far."""
+        windows, epochs = self._windows, range(self.position.epoch)
+        whole = sum(windows.tokens(epoch, windows.count(epoch)) for epoch in epochs)
+        return whole + self._epoch_tokens()
+
     def tokens_per_second(self) -> float:
         """Speed of this epoch's training steps, evaluation not counted; 0: unknown."""
         tokens, seconds = self.position.timed_tokens, self.position.timed_seconds

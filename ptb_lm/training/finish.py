@@ -17,12 +17,12 @@ from ptb_lm.export.exporter import export_run
 from ptb_lm.model.language_model import LanguageModel
 from ptb_lm.runs.checkpoint import assign
 from ptb_lm.runs.folder import RunFolder
-from ptb_lm.runs.position import Position
 from ptb_lm.runs.provenance import provenance
 from ptb_lm.runs.results import EpochScores, Results, SplitScores
 from ptb_lm.runs.trained_run import TrainedRun
 from ptb_lm.tensorboard.projector import write_embeddings
 from ptb_lm.training.accounting import Accounting, check_finite
+from ptb_lm.training.cost import token_flop
 
 
 class Scorer:
@@ -104,7 +104,7 @@ class Scorer:
 
 
 def results_so_far(
-    config: Config, corpus: Corpus, parameters: int, position: Position
+    config: Config, corpus: Corpus, parameters: int, accounting: Accounting
 ) -> Results:
     """What is known of a run after some epochs, at least one.
 
@@ -112,9 +112,11 @@ def results_so_far(
       config: the run's.
       corpus: what it is trained on.
       parameters: number of trained weights.
-      position: where it is.
+      accounting: of its steps.
     """
+    position = accounting.position
     best = position.best()
+    flop = token_flop(config.model, len(corpus.vocabulary))
     return Results(
         model=config.run.model,
         corpus=corpus.name,
@@ -130,6 +132,7 @@ def results_so_far(
         wall_seconds=position.wall_seconds,
         resumed=position.resumed,
         floor_perplexity=corpus.floor_perplexity,
+        training_flop=flop * accounting.trained_tokens(),
         **provenance(),
     )
 

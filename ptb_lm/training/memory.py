@@ -15,13 +15,15 @@ def count_parameters(model: ModelConfig, vocab_size: int) -> int:
     """Number of parameters of a model."""
     width, last = model.embedding_width, model.last_units
     cell = cell_of(model)
-    layers = sum(cell.parameters(*shape) * n for shape, n in _layers(model).items())
+    layers = sum(
+        cell.parameters(*shape) * n for shape, n in layer_shapes(model).items()
+    )
     # Of the softmax: a matrix of its own, or what comes before the embedding.
     matrix = last * vocab_size if not model.tied else last * width * model.projects
     return vocab_size * width + layers + matrix + vocab_size
 
 
-def _layers(model: ModelConfig) -> Counter[tuple[int, int]]:
+def layer_shapes(model: ModelConfig) -> Counter[tuple[int, int]]:
     """(Width of the inputs, units) -> number of layers of this shape."""
     width, hidden = model.embedding_width, model.hidden_size
     if model.layer_sizes:
@@ -54,7 +56,9 @@ def training_bytes(config: Config, vocab_size: int, scored_tokens: int) -> int:
         copies -= vocab_size * model.embedding_width
     tokens = training.batch_size * training.num_steps
     cell = cell_of(model)
-    kept = sum(cell.kept_floats(units) * n for (_, units), n in _layers(model).items())
+    kept = sum(
+        cell.kept_floats(units) * n for (_, units), n in layer_shapes(model).items()
+    )
     activations = tokens * (model.embedding_width + kept)
     scores = max(tokens, scored_tokens) * vocab_size
     return FLOAT_BYTES * (copies + activations + scores)

@@ -301,7 +301,7 @@ class Trainer:
     def _results(self) -> Results:
         """What is known of the run so far."""
         parameters = self._program.model.count_params()
-        return results_so_far(self._config, self._corpus, parameters, self._position)
+        return results_so_far(self._config, self._corpus, parameters, self._accounting)
 
     def _last_rate(self) -> float:
         """Learning rate of the last step."""

@@ -174,7 +174,7 @@ def test_table_of_an_unfinished_run(tmp_path):
     train, valid = third["train_perplexity"], third["valid_perplexity"]
     row = table.results_table(table.recorded_runs(tmp_path)).splitlines()[2]
     assert row.startswith(
-        f"| mine | 4,651,600 | 3 of 13 | {train:.2f} | {valid:.2f} |  |"
+        f"| mine | 4,651,600 | 0.0442 | 3 of 13 | {train:.2f} | {valid:.2f} |  |"
     )
 
 
