@@ -1,6 +1,5 @@
 """What is added up while a run trains: nats, speed, time."""
 
-import dataclasses
 import math
 import time
 
@@ -11,7 +10,7 @@ from ptb_lm.evaluation.metrics import Score
 from ptb_lm.runs.position import Position
 from ptb_lm.runs.results import EpochScores
 from ptb_lm.tensorboard.observer import Interval
-from ptb_lm.training.schedules import Place
+from ptb_lm.training.schedules import StepPosition
 
 
 class NotFinite(Exception):
@@ -139,24 +138,22 @@ class Accounting:
         position.interval_steps = position.interval_clipped = 0
         return interval
 
-    def next_place(self) -> Place:
+    def next_step(self) -> StepPosition:
         """Where the next step is."""
         position = self.position
         windows = self._windows.count(position.epoch)
-        return Place(position.step, position.epoch, position.window, windows)
+        return StepPosition(position.step, position.epoch, position.window, windows)
 
-    def last_place(self) -> Place:
+    def last_step(self) -> StepPosition:
         """Where the last step was; the next where none was taken."""
-        place, windows = self.next_place(), self._windows
-        if place.window:
-            return dataclasses.replace(
-                place, step=place.step - 1, window=place.window - 1
-            )
-        if place.epoch:
-            epoch = place.epoch - 1
-            count = windows.count(epoch)
-            return Place(place.step - 1, epoch, count - 1, count)
-        return place
+        next_one = self.next_step()
+        step, epoch, window = next_one.step - 1, next_one.epoch, next_one.window - 1
+        if step < 0:
+            return next_one
+        if window < 0:
+            epoch -= 1
+            window = self._windows.count(epoch) - 1
+        return StepPosition(step, epoch, window, self._windows.count(epoch))
 
     def _epoch_tokens(self) -> int:
         """Tokens of this epoch's steps so far."""

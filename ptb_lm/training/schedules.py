@@ -12,7 +12,7 @@ from ptb_lm.runs.results import EpochScores
 
 
 @dataclasses.dataclass(frozen=True)
-class Place:
+class StepPosition:
     """Where a step is in a training.
 
     Attributes:
@@ -48,7 +48,7 @@ class Schedule:
         self.config = config
 
     def rates(
-        self, first: Place, count: int, history: Sequence[EpochScores]
+        self, first: StepPosition, count: int, history: Sequence[EpochScores]
     ) -> np.ndarray:
         """Learning rates of consecutive steps of one epoch.
 
@@ -62,22 +62,22 @@ class Schedule:
         """
         raise NotImplementedError
 
-    def rate(self, place: Place, history: Sequence[EpochScores]) -> float:
+    def rate(self, position: StepPosition, history: Sequence[EpochScores]) -> float:
         """Learning rate of one step.
 
         Args:
-          place: where it is.
+          position: where it is.
           history: the scores of each epoch so far. The schedule sees those before the
             step's own epoch.
         """
-        return float(self.rates(place, 1, history[: place.epoch])[0])
+        return float(self.rates(position, 1, history[: position.epoch])[0])
 
 
 class Constant(Schedule):
     """The same rate for all steps."""
 
     def rates(
-        self, first: Place, count: int, history: Sequence[EpochScores]
+        self, first: StepPosition, count: int, history: Sequence[EpochScores]
     ) -> np.ndarray:
         """As `Schedule.rates`."""
         return np.full(count, self.config.learning_rate)
@@ -95,7 +95,7 @@ class Zaremba(Schedule):
     full_epochs_more = 1
 
     def rates(
-        self, first: Place, count: int, history: Sequence[EpochScores]
+        self, first: StepPosition, count: int, history: Sequence[EpochScores]
     ) -> np.ndarray:
         """As `Schedule.rates`; the same for every step of an epoch."""
         full_epochs = self.config.max_epoch + self.full_epochs_more
@@ -126,7 +126,7 @@ class Plateau(Schedule):
     options = ("patience",)
 
     def rates(
-        self, first: Place, count: int, history: Sequence[EpochScores]
+        self, first: StepPosition, count: int, history: Sequence[EpochScores]
     ) -> np.ndarray:
         """As `Schedule.rates`; the same for every step of an epoch."""
         best, waited, decays = math.inf, 0, 0
@@ -158,7 +158,7 @@ class Cosine(Schedule):
     start = 0.0
 
     def rates(
-        self, first: Place, count: int, history: Sequence[EpochScores]
+        self, first: StepPosition, count: int, history: Sequence[EpochScores]
     ) -> np.ndarray:
         """As `Schedule.rates`."""
 

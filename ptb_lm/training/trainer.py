@@ -220,15 +220,15 @@ class Trainer:
     def _call(self, batches: Iterator) -> None:
         """Takes as many steps as fit into one call and adds up their scores."""
         position, run = self._position, self._config.run
-        place = self._accounting.next_place()
+        first = self._accounting.next_step()
         count = min(
             self._steps_per_call,
-            place.windows - place.window,
+            first.windows - first.window,
             _steps_to_next(position.step, run.log_every_steps),
             _steps_to_next(position.step, run.save_every_steps),
             self._observer.steps_to_next(position.step) or MAX_STEPS_PER_CALL,
         )
-        rates = self._schedule.rates(place, count, position.epochs)
+        rates = self._schedule.rates(first, count, position.epochs)
         begin = time.monotonic()
         nats, norms = self._program.train_steps(batches, position.step, rates)
         seconds = time.monotonic() - begin
@@ -240,7 +240,7 @@ class Trainer:
         self._progress.update(
             f"Epoch {position.epoch + 1}/{self._config.training.max_max_epoch}",
             position.window,
-            place.windows,
+            first.windows,
             self._accounting.progress_facts(),
             self._accounting.steps_per_second(),
         )
@@ -305,8 +305,8 @@ class Trainer:
 
     def _last_rate(self) -> float:
         """Learning rate of the last step."""
-        place = self._accounting.last_place()
-        return self._schedule.rate(place, self._position.epochs)
+        last = self._accounting.last_step()
+        return self._schedule.rate(last, self._position.epochs)
 
     def _explained(self, error: NotFinite) -> UserError:
         """Says what stopped being finite and what there is to go back to."""

@@ -13,7 +13,7 @@ from ptb_lm.data.windows import (
 from ptb_lm.runs.position import Position
 from ptb_lm.runs.results import EpochScores
 from ptb_lm.training.accounting import Accounting, NotFinite
-from ptb_lm.training.schedules import Place
+from ptb_lm.training.schedules import StepPosition
 from tests.support.made_up import make_config
 
 IDS = np.arange(2000, dtype=np.int32)
@@ -71,24 +71,28 @@ def test_an_interval_longer_than_epochs():
     assert interval.perplexity == pytest.approx(math.exp(steps / tokens))
 
 
-def test_places():
+def test_positions_of_steps():
     """Of the next step and of the last, whatever the number of windows."""
     windows = WINDOWS["random"]
     counts = [windows.count(epoch) for epoch in range(3)]
     assert len(set(counts)) > 1
     accounting = Accounting(Position(), windows, 1.0)
     assert (
-        accounting.last_place() == accounting.next_place() == Place(0, 0, 0, counts[0])
+        accounting.last_step()
+        == accounting.next_step()
+        == StepPosition(0, 0, 0, counts[0])
     )
-    previous = accounting.next_place()
+    previous = accounting.next_step()
     for epoch, count in enumerate(counts):
         for window in range(count):
-            place = accounting.next_place()
-            assert place == Place(sum(counts[:epoch]) + window, epoch, window, count)
-            assert accounting.last_place() == previous
+            position = accounting.next_step()
+            assert position == StepPosition(
+                sum(counts[:epoch]) + window, epoch, window, count
+            )
+            assert accounting.last_step() == previous
             accounting.add_steps(np.array([1.0]), np.array([3.0]), None)
-            assert accounting.last_place() == place
-            previous = place
+            assert accounting.last_step() == position
+            previous = position
         end_epoch(accounting)
 
 

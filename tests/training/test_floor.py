@@ -13,7 +13,7 @@ from ptb_lm.data.windows import training_windows
 from ptb_lm.inference.text_model import TextModel
 from ptb_lm.registry import SCHEDULES
 from ptb_lm.training.input_pipeline import WindowStream
-from ptb_lm.training.schedules import Place
+from ptb_lm.training.schedules import StepPosition
 from ptb_lm.training.step import TrainingProgram
 
 
@@ -37,7 +37,7 @@ def trained_model(corpus, epochs=6):
     program = TrainingProgram(config, len(corpus.vocabulary))
     for epoch in range(epochs):
         program.reset_state()
-        first = Place(epoch * count, epoch, 0, count)
+        first = StepPosition(epoch * count, epoch, 0, count)
         rates = schedule.rates(first, count, [])
         program.train_steps(stream.start_at(epoch, 0), first.step, rates)
     return TextModel(program.model, corpus.vocabulary)

@@ -11,7 +11,7 @@ from ptb_lm.config import Config
 from ptb_lm.errors import UserError
 from ptb_lm.registry import SCHEDULES
 from ptb_lm.runs.folder import RunFolder
-from ptb_lm.training.schedules import Place, Schedule
+from ptb_lm.training.schedules import Schedule, StepPosition
 from ptb_lm.training.step import TrainingProgram
 from tests.support.arithmetic import VOCAB, make_config, random_windows
 from tests.support.events import scores_of
@@ -24,7 +24,7 @@ def rates(preset, *flags, windows=7):
     training = run_ptb.parse([f"--model={preset}", *flags]).training
     schedule = SCHEDULES[training.schedule](training)
     epochs = [
-        schedule.rates(Place(epoch * windows, epoch, 0, windows), windows, [])
+        schedule.rates(StepPosition(epoch * windows, epoch, 0, windows), windows, [])
         for epoch in range(training.max_max_epoch)
     ]
     for of_steps in epochs:
@@ -55,7 +55,7 @@ def test_learning_rates_of_the_later_tutorial():
 def test_no_decay_when_every_epoch_is_early():
     training = dataclasses.replace(Config().training, max_epoch=50)
     schedule = SCHEDULES[training.schedule](training)
-    assert schedule.rate(Place(129, 12, 9, 10), []) == training.learning_rate
+    assert schedule.rate(StepPosition(129, 12, 9, 10), []) == training.learning_rate
 
 
 def test_every_step_has_its_own_rate():
@@ -84,12 +84,12 @@ def all_rates(schedule, windows=4, epochs=5, history=(), **options):
     member, found = SCHEDULES[schedule](training), []
     for epoch in range(epochs):
         step, past = epoch * windows, history[:epoch]
-        whole = member.rates(Place(step, epoch, 0, windows), windows, past)
-        places = [Place(step + n, epoch, n, windows) for n in range(windows)]
+        whole = member.rates(StepPosition(step, epoch, 0, windows), windows, past)
+        positions = [StepPosition(step + n, epoch, n, windows) for n in range(windows)]
         # One by one, and beginning anywhere: what a resumed run asks for.
-        for n, place in enumerate(places):
-            assert member.rate(place, history) == whole[n]
-            rest = member.rates(place, windows - n, past)
+        for n, position in enumerate(positions):
+            assert member.rate(position, history) == whole[n]
+            rest = member.rates(position, windows - n, past)
             assert rest.tobytes() == whole[n:].tobytes()
         found += whole.tolist()
     return found
@@ -133,7 +133,7 @@ def test_an_epoch_is_an_equal_share_however_many_windows_it_has():
     training = make_config(schedule="linear", max_max_epoch=4).training
     schedule = SCHEDULES["linear"](training)
     for windows in (2, 10):
-        rates = schedule.rates(Place(99, 2, 0, windows), windows, [])
+        rates = schedule.rates(StepPosition(99, 2, 0, windows), windows, [])
         np.testing.assert_allclose(rates[0], 0.5)
         np.testing.assert_allclose(rates[windows // 2], 0.375)
 
@@ -178,8 +178,8 @@ def test_the_rate_of_a_step_is_that_of_its_epoch():
     history = [scores_of(1), scores_of(2)]
     perplexity = history[0].valid_perplexity
     for known in (history[:1], history):
-        assert schedule.rate(Place(9, 0, 9, 10), known) == 10.0
-        assert schedule.rate(Place(14, 1, 4, 10), known) == 15.0 / perplexity
+        assert schedule.rate(StepPosition(9, 0, 9, 10), known) == 10.0
+        assert schedule.rate(StepPosition(14, 1, 4, 10), known) == 15.0 / perplexity
 
 
 @pytest.fixture
