@@ -373,9 +373,9 @@ class TrainingConfig(Validated):
     )
     window_lengths: str = option(
         "fixed",
-        "Lengths of the windows: fixed (num_steps) or random (drawn for every window"
-        " around num_steps, in one of twenty around half of it; the learning rate is"
-        " scaled by length / num_steps; Merity et al. 2017).",
+        "Lengths of the windows: fixed (num_steps each); random (drawn for each window,"
+        " around num_steps, or for one window in twenty around half of it; the learning"
+        " rate of its step is scaled by length / num_steps; Merity et al. 2017).",
         choices=("fixed", "random"),
         since=2,
     )
@@ -394,42 +394,43 @@ class TrainingConfig(Validated):
     )
     adam_beta1: float = option(
         0.9,
-        "Factor, at every step, on what adam and adamw remember of earlier gradients.",
+        "Decay rate of the mean of the gradients in adam and adamw: the share of the"
+        " mean that every step keeps.",
         minimum=0.0,
         below=1.0,
         since=2,
     )
     adam_beta2: float = option(
         0.999,
-        "The same of the squares of the gradients.",
+        "Decay rate of the mean of the squared gradients in adam and adamw.",
         minimum=0.0,
         below=1.0,
         since=2,
     )
     adam_epsilon: float = option(
         1e-8,
-        "What adam and adamw add to the root of the squares, so that a weight with"
-        " tiny gradients does not make long steps.",
+        "Number that adam and adamw add to the root of the mean square, by which they"
+        " divide.",
         above=0.0,
         since=2,
     )
     l2: float = option(
         0.0,
-        "L2 regularization, of any optimizer: this times the weights is added to the"
-        " gradients, after they are clipped. 0: none.",
+        "L2 regularization, with any optimizer: this times the weight is added to the"
+        " gradient of every weight, after clipping. 0: none.",
         minimum=0.0,
         since=2,
     )
     weight_decay: float = option(
         0.0,
-        "Decoupled weight decay, of adamw: this times the learning rate is the share of"
-        " every weight that a step takes off it. 0: none.",
+        "Decoupled weight decay in adamw: every step also subtracts this times the"
+        " learning rate times the weight from every weight. 0: none.",
         minimum=0.0,
         since=2,
     )
     learning_rate: float = option(
         1.0,
-        "Initial learning rate.",
+        "Initial learning rate; with a warm-up, the rate at its end.",
         above=0.0,
         common=True,
     )
@@ -448,30 +449,31 @@ class TrainingConfig(Validated):
     )
     warmup: float = option(
         0.0,
-        "Share of all steps of max_max_epoch epochs in which the learning rate rises,"
-        " with linear, cosine and one_cycle.",
+        "Share of all steps, of max_max_epoch epochs, in which linear, cosine and"
+        " one_cycle raise the learning rate. 0: no warm-up.",
         minimum=0.0,
         below=1.0,
         since=2,
     )
     final_rate: float = option(
         0.0,
-        "Share of learning_rate to which linear, cosine and one_cycle fall.",
+        "Learning rate at the end of linear, cosine and one_cycle, as a share of"
+        " learning_rate.",
         minimum=0.0,
         maximum=1.0,
         since=2,
     )
     patience: int = option(
         1,
-        "Epochs without a better valid perplexity after which --schedule=plateau lowers"
-        " the learning rate.",
+        "Number of epochs without a better validation perplexity after which plateau"
+        " lowers the learning rate.",
         minimum=1,
         since=2,
     )
     max_epoch: int = option(
         4,
-        "Number of epochs at the initial learning rate, with --schedule=tutorial; one"
-        " more with zaremba.",
+        "Number of epochs at the initial learning rate in the schedule tutorial;"
+        " zaremba has one more.",
         minimum=0,
     )
     max_max_epoch: int = option(
@@ -482,37 +484,38 @@ class TrainingConfig(Validated):
     )
     ar: float = option(
         0.0,
-        "Activation regularization: this times the mean square of the last layer's"
-        " outputs, after dropout, is added to the mean loss of a token (Merity et al."
-        " 2017). 0: none.",
+        "Activation regularization: adds this times the mean square of the last layer's"
+        " outputs, after dropout, to the mean loss per token (Merity et al. 2017). 0:"
+        " none.",
         minimum=0.0,
         since=2,
     )
     tar: float = option(
         0.0,
-        "Temporal activation regularization: the same of the changes of the outputs,"
-        " before dropout, from one time step to the next. 0: none.",
+        "Temporal activation regularization: adds this times the mean square of the"
+        " change of the last layer's outputs, before dropout, from one time step to the"
+        " next, to the mean loss per token (Merity et al. 2017). 0: none.",
         minimum=0.0,
         since=2,
     )
     average: str = option(
         "none",
-        "Weights that are scored, sampled and exported, while training goes on with"
-        f" those of the last step: {AVERAGES.listed()}.",
+        "Weights to score, sample and export; training always continues from those of"
+        f" the last step: {AVERAGES.listed()}.",
         choices=AVERAGES,
         since=2,
     )
     average_decay: float = option(
         0.999,
-        "Factor, at every step, on what ema remembers of earlier weights.",
+        "Decay rate of ema: the share of the average that every step keeps.",
         above=0.0,
         below=1.0,
         since=2,
     )
     nonmonotone: int = option(
         5,
-        "nt_asgd starts after an epoch whose valid perplexity is worse than the best of"
-        " more than this many epochs before.",
+        "nt_asgd starts after an epoch whose validation perplexity is worse than the"
+        " best of the epochs more than this many before it.",
         minimum=0,
         since=2,
     )

@@ -122,25 +122,27 @@ SCHEDULES = Registry(
     constant=("ptb_lm.training.schedules:Constant", ""),
     plateau=(
         "ptb_lm.training.schedules:Plateau",
-        "lr_decay times less when valid has not improved for patience epochs",
+        "times lr_decay after patience epochs without a better validation perplexity",
     ),
-    linear=("ptb_lm.training.schedules:Linear", "warm-up, then down in a line"),
+    linear=("ptb_lm.training.schedules:Linear", "a warm-up, then a linear fall"),
     cosine=(
         "ptb_lm.training.schedules:Cosine",
-        "warm-up, then down in half a cosine, Loshchilov and Hutter 2017",
+        "a warm-up, then a fall along half a cosine; Loshchilov and Hutter 2017",
     ),
     one_cycle=(
         "ptb_lm.training.schedules:OneCycle",
-        "the same from a 25th of the rate, with --warmup=0.3 or so, Smith 2018",
+        "as cosine, from 1/25 of the rate; give it a long warm-up, such as 0.3;"
+        " Smith 2018",
     ),
 )
 AVERAGES = Registry(
     "average",
-    none=("ptb_lm.training.averages:NoAverage", "the weights of the last step"),
-    ema=("ptb_lm.training.averages:EMA", "exponential moving average"),
+    none=("ptb_lm.training.averages:NoAverage", "those of the last step"),
+    ema=("ptb_lm.training.averages:EMA", "their exponential moving average"),
     nt_asgd=(
         "ptb_lm.training.averages:NTASGD",
-        "mean since valid stopped improving, Merity et al. 2017",
+        "their mean since the validation perplexity stopped improving; Merity et al."
+        " 2017",
     ),
 )
 METHODS = Registry(
