@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from ptb_lm.data.windows import RandomLengthWindows
 from ptb_lm.errors import UserError
+from ptb_lm.registry import CELLS
 from ptb_lm.training.input_pipeline import WindowStream
 from ptb_lm.training.step import TrainingProgram
 from tests.support.arithmetic import BATCH, VOCAB, make_config
@@ -50,6 +51,7 @@ def step_by_step(windows, loss_scale, rate_of):
     return np.array(found), variables
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss_scale", ["sum", "mean"])
 def test_the_rate_is_scaled_by_the_length(windows, loss_scale):
     """A sum's own gradient has the length in it already; a mean's has not."""
@@ -76,6 +78,7 @@ def test_the_rate_is_scaled_by_the_length(windows, loss_scale):
         )
 
 
+@pytest.mark.slow
 def test_the_clipped_norm_is_that_of_a_window_of_num_steps(windows):
     """At rate 0, for all weights stay: norm / num_steps is the mean loss's norm."""
     found = {}
@@ -88,9 +91,26 @@ def test_the_clipped_norm_is_that_of_a_window_of_num_steps(windows):
     np.testing.assert_allclose(found["sum"], BASE * found["mean"], rtol=1e-5)
 
 
-def test_one_graph_serves_all_lengths_and_calls(windows):
+@pytest.mark.parametrize(
+    "cell, rnn_mode",
+    [
+        ("rnn", "fused"),
+        *(
+            pytest.param(cell, mode, marks=pytest.mark.slow)
+            for cell in CELLS
+            for mode in ("fused", "keras")
+            if (cell, mode) != ("rnn", "fused")
+        ),
+    ],
+)
+def test_one_graph_serves_all_lengths_and_calls(windows, cell, rnn_mode):
     config = make_config(
-        num_steps=BASE, window_lengths="random", keep_prob=0.7, dropout="sequence"
+        num_steps=BASE,
+        window_lengths="random",
+        keep_prob=0.7,
+        dropout="sequence",
+        cell=cell,
+        rnn_mode=rnn_mode,
     )
     one, many = (TrainingProgram(config, VOCAB) for _ in range(2))
     rates = np.full(COUNT, RATE)
