@@ -427,7 +427,13 @@ def test_sample_prompts(fails, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "case", ["bad path", "unknown model", "too short", "unwritable"]
+    "case",
+    [
+        "bad path",
+        "unknown model",
+        pytest.param("too short", marks=pytest.mark.slow),
+        "unwritable",
+    ],
 )
 def test_from_the_shell(tmp_path, corpus, case):
     arguments = {

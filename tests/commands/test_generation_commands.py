@@ -78,7 +78,7 @@ def test_sample_prints_what_generate_gives(typed, run, place):
     assert printed.err == ""
 
 
-@pytest.mark.parametrize("per_call", [1, 7])
+@pytest.mark.parametrize("per_call", [1, pytest.param(7, marks=pytest.mark.slow)])
 def test_pieces_do_not_change_the_text(typed, monkeypatch, per_call):
     whole = typed(*SAMPLE, "--prompt=w1").out
     monkeypatch.setattr(sample, "TOKENS_PER_CALL", per_call)
@@ -108,6 +108,7 @@ def test_a_prompt_a_line(typed):
     assert prompts == ["w1 w2", "", "w3"]
 
 
+@pytest.mark.slow
 def test_no_prompt_at_all_starts_a_sentence(typed):
     assert typed(*SAMPLE, stdin=b"").out == typed(*SAMPLE, "--prompt=").out != ""
 

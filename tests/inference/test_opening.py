@@ -117,6 +117,7 @@ def test_an_export_of_a_newer_format_ends_in_one_line(run, tmp_path, capsys, mod
 # --- what methods of evaluating score with -----------------------------------------
 
 
+@pytest.mark.slow
 def test_an_export_scores_as_its_model_does(run):
     live, loaded = (open_text_model(run / place) for place in ("", "saved_model"))
     assert isinstance(scorable(live), RowIndependent)

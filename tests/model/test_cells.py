@@ -85,7 +85,9 @@ def check_against_reference(name, problem, steps_are_static):
 
 
 @each_cell
-@pytest.mark.parametrize("steps_are_static", [True, False])
+@pytest.mark.parametrize(
+    "steps_are_static", [True, pytest.param(False, marks=pytest.mark.slow)]
+)
 @settings(max_examples=5, deadline=None)
 @given(time=st.integers(1, 20), batch=st.integers(1, 3), seed=st.integers(0, 99))
 def test_kernel_equals_the_numpy_reference(name, steps_are_static, time, batch, seed):

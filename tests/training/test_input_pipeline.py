@@ -129,6 +129,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of its malloc")
 def test_reading_leaves_the_allocator_as_it_is():
     """A buffer of 4 MiB is not faulted in anew each time it is asked for."""
