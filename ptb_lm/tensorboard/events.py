@@ -9,6 +9,7 @@ small-ptb/train, small-ptb/valid.
 import contextlib
 import os
 import pathlib
+import time
 from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
@@ -64,6 +65,9 @@ class Events:
         self._folder = folder
         self.tags: dict[str, set[str]] = {}
         self._writers = {}
+        for part in parts:
+            with _user_errors(folder / part):
+                keep_in_order(folder / part)
         # An epoch's last step can be in a checkpoint without its valid score.
         valid_step = epochs[-1].step if epochs else 0
         for part in parts:
@@ -124,6 +128,27 @@ class Events:
         with _user_errors(self._folder):
             for writer in self._writers.values():
                 writer.close()
+
+
+def keep_in_order(folder: pathlib.Path) -> None:
+    """Renames event files so that the next one comes after all of them.
+
+    TensorBoard reads the files of a folder in the order of their names, which begin
+    with the second in which each was made. Where the clock was set back, or two
+    processes began in one second, the points of a later file would come first.
+
+    Args:
+      folder: holds the files.
+    """
+    next_second = int(time.time())
+    for path in sorted(folder.glob("events.out.tfevents.*"), reverse=True):
+        *begin, second, rest = path.name.split(".", 4)
+        if not second.isdigit():
+            continue
+        if int(second) >= next_second:
+            second = str(next_second - 1)
+            path.rename(path.with_name(".".join([*begin, second, rest])))
+        next_second = int(second)
 
 
 def drop_events_after(folder: pathlib.Path, step: int, epochs: int) -> set[str]:

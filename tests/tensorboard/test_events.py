@@ -4,6 +4,7 @@ import pathlib
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from ptb_lm.errors import UserError
 from ptb_lm.tensorboard.curves import Curves
@@ -54,6 +55,24 @@ def test_points_after_the_checkpoint_are_dropped(tmp_path):
     assert [s for s, _ in points["valid", "step/perplexity"]] == [4, 8]
     for curve in ("train", "valid", "floor"):
         assert [s for s, _ in points[curve, "epoch/perplexity"]] == [1, 2]
+
+
+@pytest.mark.parametrize("ahead", [0, 3600])
+def test_a_later_process_writes_a_later_file(tmp_path, ahead):
+    """Though the clock was set back, or another began in the same second."""
+    for step in (1, 2, 3):
+        write(tmp_path, [step], [], at_step=step - 1)
+        for path in event_files(tmp_path):  # as written by a clock that is ahead
+            parts = path.name.split(".")
+            parts[3] = str(int(parts[3]) + ahead)
+            path.rename(path.with_name(".".join(parts)))
+    write(tmp_path, [], [], at_step=3)
+    steps = []
+    for path in event_files(tmp_path / "train"):  # as TensorBoard reads them
+        records = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
+        events = map(tf.compat.v1.Event.FromString, records)
+        steps += [event.step for event in events if event.summary.value]
+    assert steps == [1, 2, 3]
 
 
 def test_texts_histograms_and_sessions_once(tmp_path):
