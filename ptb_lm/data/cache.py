@@ -1,12 +1,13 @@
 """Encoded corpora on disk: written when first read, memory-mapped from then on.
 
-    CACHE/encoded/KEY/index.json    {"format": 4, "bytes": {SPLIT: n}, "tokens": [...]}
+    CACHE/encoded/KEY/index.json    {"format": 5, "tokens": [...], "digest": "..."}
     CACHE/encoded/KEY/SPLIT.ids     ids, int32 in the machine's byte order
 
-KEY is made of the files' places, sizes and times and of the options by which they
-are read. A second run encodes nothing. Several runs may write at once: each writes to
-a folder of its own and renames it into place, so that an entry is whole or absent.
-A damaged entry is written anew.
+KEY is made of digests of the texts, of a given vocabulary and of the options by which
+they are read. A second run encodes nothing. Several runs may write at once: each writes
+to a folder of its own and renames it into place, so that an entry is whole or absent.
+The digest in the index is of all that an entry holds: a damaged one is written anew. A
+text that changed while it was encoded makes no entry.
 """
 
 import contextlib
@@ -17,6 +18,8 @@ import pathlib
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -28,16 +31,23 @@ from ptb_lm.data.encoding import (
     encode_blocks,
     encode_sources,
 )
-from ptb_lm.data.text_source import SPLITS, Sources
+from ptb_lm.data.text_source import SPLITS, Sources, changed_while_read
 from ptb_lm.data.vocabulary import Vocabulary
 from ptb_lm.errors import UserError
+from ptb_lm.system import files
 
-FORMAT = 4  # raised when an entry's files change, or the tokens that a text becomes
+FORMAT = 5  # raised when an entry's files change, or the tokens that a text becomes
 _PENDING = ".new-"
 _STALE_SECONDS = 86_400
 
 
-def encode_once(sources: Sources, config: DataConfig) -> EncodedTexts:
+# Of each text, None where it has none: see `TextSource.fingerprint`.
+Fingerprints = list[list[object] | None]
+
+
+def encode_once(
+    sources: Sources, config: DataConfig, vocabulary: Vocabulary | None = None
+) -> EncodedTexts:
     """Encodes texts, or finds them encoded in the cache.
 
     Texts that have no fingerprint are encoded in memory. So are all texts where the
@@ -46,27 +56,62 @@ def encode_once(sources: Sources, config: DataConfig) -> EncodedTexts:
     Args:
       sources: the texts.
       config: what a token is, and --cache_dir.
+      vocabulary: as `encode_sources` takes it.
 
     Returns:
       The texts; memory-mapped from the cache where they are in it.
 
     Raises:
-      UserError: as `encode_sources`, or --cache_dir is in a home folder that does
-        not exist.
+      UserError: as `encode_sources`, a text changes while it is read, or --cache_dir
+        is in a home folder that does not exist.
     """
-    entry = _entry(sources, config)
+    before = _fingerprints(sources)
+    entry = _entry(before, config, vocabulary)
+    texts = None
     if entry:
         with contextlib.suppress(OSError):
-            return _read(entry) or _write(entry, sources, config)
-    return encode_sources(sources, config)
+            texts = _read(entry)
+            if texts is None:
+                with _pending(entry) as folder:
+                    with _unchanged(sources, before):
+                        _write_files(folder, sources, config, vocabulary)
+                    texts = _put(folder, entry)
+    if texts is None:
+        with _unchanged(sources, before):
+            texts = encode_sources(sources, config, vocabulary)
+    return texts
 
 
-def _entry(sources: Sources, config: DataConfig) -> pathlib.Path | None:
-    """Folder of the encoded texts, there or not; None where it cannot be told."""
+def _fingerprints(sources: Sources) -> Fingerprints:
+    """The texts' fingerprints; None for a file that cannot be read."""
+    found: Fingerprints = []
+    for source in sources.values():
+        try:
+            found.append(source.fingerprint())
+        except OSError:  # reading the file will say what is wrong with it
+            found.append(None)
+    return found
+
+
+@contextlib.contextmanager
+def _unchanged(sources: Sources, before: Fingerprints) -> Iterator[None]:
+    """At the end, raises UserError where a text is not what it was.
+
+    Also where the encoding failed: it may have, because of the change.
+    """
     try:
-        fingerprints = [source.fingerprint() for source in sources.values()]
-    except OSError:  # reading the file will say what is wrong with it
-        return None
+        yield
+    finally:
+        after = _fingerprints(sources)
+        for source, old, new in zip(sources.values(), before, after, strict=True):
+            if old != new:
+                raise changed_while_read(source)
+
+
+def _entry(
+    fingerprints: Fingerprints, config: DataConfig, vocabulary: Vocabulary | None
+) -> pathlib.Path | None:
+    """Folder of the encoded texts, there or not; None where it cannot be told."""
     if None in fingerprints:
         return None
     try:
@@ -76,7 +121,8 @@ def _entry(sources: Sources, config: DataConfig) -> pathlib.Path | None:
             raise
         return None
     options = [config.token_type, config.normalize, config.max_vocab_size]
-    content = json.dumps([FORMAT, options, fingerprints])
+    given = vocabulary and vocabulary.tokens
+    content = json.dumps([FORMAT, options, given, fingerprints])
     return folder / "encoded" / hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
@@ -89,39 +135,62 @@ def _read(entry: pathlib.Path) -> EncodedTexts | None:
         splits: dict[str, np.ndarray] = {
             split: np.memmap(entry / f"{split}.ids", np.int32, "r") for split in SPLITS
         }
-        if any(splits[split].nbytes != index["bytes"][split] for split in SPLITS):
+        if index.pop("digest") != _digest(index, splits):
             return None
         return EncodedTexts(Vocabulary(index["tokens"]), splits)
     except (OSError, ValueError, LookupError, TypeError, RecursionError, UserError):
         return None
 
 
-def _write(entry: pathlib.Path, sources: Sources, config: DataConfig) -> EncodedTexts:
-    """Writes an entry and reads it; OSError where the disk refuses."""
+def _digest(index: dict[str, Any], splits: Mapping[str, np.ndarray]) -> str:
+    """Fingerprint of an entry, but for the digest in its index."""
+    content = hashlib.sha256(json.dumps(index, sort_keys=True).encode())
+    for split in SPLITS:
+        content.update(f"{split} {len(splits[split])}".encode())
+        content.update(splits[split].data)
+    return content.hexdigest()
+
+
+@contextlib.contextmanager
+def _pending(entry: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A new folder beside an entry; OSError where the disk refuses."""
     entry.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(entry.parent)
     with tempfile.TemporaryDirectory(dir=entry.parent, prefix=_PENDING) as pending:
         folder = pathlib.Path(pending, "entry")
         folder.mkdir()
-        _write_files(folder, sources, config)
-        shutil.rmtree(entry, ignore_errors=True)
-        with contextlib.suppress(OSError):  # another run was first
-            folder.rename(entry)
-        return _read(entry) or encode_sources(sources, config)
+        yield folder
 
 
-def _write_files(folder: pathlib.Path, sources: Sources, config: DataConfig) -> None:
+def _put(folder: pathlib.Path, entry: pathlib.Path) -> EncodedTexts | None:
+    """Puts a new entry in its place, unless another run was first, and reads it."""
+    if texts := _read(entry):
+        return texts
+    with contextlib.suppress(OSError):  # another run was first after all
+        files.replace_folder(entry, folder)
+    return _read(entry)
+
+
+def _write_files(
+    folder: pathlib.Path,
+    sources: Sources,
+    config: DataConfig,
+    vocabulary: Vocabulary | None,
+) -> None:
     """Writes and syncs ids and vocabulary; OSError where the disk refuses."""
-    vocabulary = build_vocabulary(sources["train"], config)
-    sizes = {}
+    if vocabulary is None:
+        vocabulary = build_vocabulary(sources["train"], config)
+    splits = {}
     for split, source in sources.items():
-        with (folder / f"{split}.ids").open("wb") as file:
+        path = folder / f"{split}.ids"
+        with path.open("wb") as file:
             for ids in encode_blocks(source, vocabulary, config):
                 file.write(ids.data)
-            sizes[split] = file.tell()
             file.flush()
             os.fsync(file.fileno())
-    index = {"format": FORMAT, "bytes": sizes, "tokens": vocabulary.tokens}
+        splits[split] = np.memmap(path, np.int32, "r")
+    index = {"format": FORMAT, "tokens": list(vocabulary.tokens)}
+    index["digest"] = _digest(index, splits)
     with (folder / "index.json").open("w", encoding="utf-8") as file:
         json.dump(index, file)
         file.flush()

@@ -27,13 +27,21 @@ class EncodedTexts:
     splits: dict[str, np.ndarray]
 
 
-def encode_sources(sources: Sources, config: DataConfig) -> EncodedTexts:
-    """Builds the vocabulary and encodes the texts, in memory.
+def encode_sources(
+    sources: Sources, config: DataConfig, vocabulary: Vocabulary | None = None
+) -> EncodedTexts:
+    """Encodes the texts in memory.
+
+    Args:
+      sources: the texts.
+      config: what a token is.
+      vocabulary: None: it is built of the training text.
 
     Raises:
       UserError: as `build_vocabulary` and `encode_text`.
     """
-    vocabulary = build_vocabulary(sources["train"], config)
+    if vocabulary is None:
+        vocabulary = build_vocabulary(sources["train"], config)
     splits = {
         split: encode_text(source, vocabulary, config)
         for split, source in sources.items()

@@ -6,7 +6,7 @@ At most one block of a file is in memory, so that a corpus may be larger than me
 import abc
 import contextlib
 import dataclasses
-import os
+import hashlib
 import pathlib
 from collections.abc import Iterator
 
@@ -42,10 +42,20 @@ class TextSource(abc.ABC):
 
     @abc.abstractmethod
     def fingerprint(self) -> list[object] | None:
-        """What changes whenever the text does, as JSON; None where nothing tells."""
+        """What differs whenever the tokens of two texts do, as JSON; None: not known.
+
+        It does not cover how a text is split into tokens, which is the same for all.
+        """
 
 
 Sources = dict[str, TextSource]  # the texts of a corpus, by split
+
+
+def changed_while_read(source: TextSource) -> UserError:
+    """What to raise for a file that someone writes to at the same time."""
+    return UserError(
+        f"{source.name}: the file changed while it was read; run the command again"
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,10 +123,22 @@ class FileText(TextSource):
             return self._end() - self.begin
 
     def fingerprint(self) -> list[object]:
-        """Place, size and time of the file, and the part; OSError without a file."""
-        state = self.path.stat()
-        place = os.path.realpath(self.path)
-        return [place, state.st_size, state.st_mtime_ns, self.begin, self.end]
+        """Digest of the part. Size and time would not tell every change of a file.
+
+        Raises:
+          OSError: the file cannot be read.
+          UserError: the part is no longer what it was when it was found: whole lines.
+        """
+        digest, left = hashlib.sha256(), self._end() - self.begin
+        with self.path.open("rb") as file:
+            file.seek(max(self.begin - 1, 0))
+            is_whole = self.begin == 0 or file.read(1) == b"\n"
+            while left and (data := file.read(min(BLOCK_BYTES, left))):
+                digest.update(data)
+                left -= len(data)
+        if left or not is_whole:
+            raise changed_while_read(self)
+        return [digest.hexdigest(), self.is_spaced]
 
     def _end(self) -> int:
         """Byte after the last one of the part."""
