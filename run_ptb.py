@@ -5,32 +5,59 @@ python run_ptb.py --model=small --data_path=FOLDER   the Penn Treebank
 """
 
 import os
-import pathlib
+import shutil
+import signal
 import sys
-import textwrap
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from absl import flags
 
+from ptb_lm import __version__
+from ptb_lm.commands.help import help_page
+from ptb_lm.commands.mode import check_effect
+from ptb_lm.commands.presets import preset_file
+from ptb_lm.commands.suggestions import suggestion
 from ptb_lm.config import Config, option_groups
 from ptb_lm.errors import UserError
-from ptb_lm.options import format_value
-from ptb_lm.registry import MODES
+from ptb_lm.options import help_text
+from ptb_lm.registry import LOADED_PLUGINS, MODES, load_plugin
 from ptb_lm.runs import resuming
+from ptb_lm.system import program
+from ptb_lm.system.quiet_start import start_tensorflow
+from ptb_lm.system.streams import prepare_streams
 
-HELP_COLUMN = 24  # where the options' descriptions begin
-HERE = pathlib.Path(__file__).parent
-# In a checkout they are beside this file; when installed, inside the package, for
-# the folder beside this file is then everybody's.
-INSTALLED = HERE / "ptb_lm" / "flags"
-PRESETS = INSTALLED if INSTALLED.is_dir() else HERE / "flags"
+EXPECTED = {bool: "true or false", int: "a whole number", float: "a number"}
 
 
-def define_flags() -> flags.FlagValues:
+class WithoutFlagfiles(flags.FlagValues):
+    """Flags as they are typed: what a flagfile holds is not read."""
+
+    def read_flags_from_files(
+        self, argv: Sequence[str], force_gnu: bool = True
+    ) -> list[str]:
+        """The arguments as they are; absl calls this to put in what files hold."""
+        return list(argv)
+
+
+class PlainWords(flags.ArgumentParser):
+    """Says what a flag expects in words that are not Python's."""
+
+    def __init__(self, parser: flags.ArgumentParser, expected: str):
+        """Parses as another parser."""
+        self._parser, self._expected = parser, expected
+
+    def parse(self, argument: str) -> Any:
+        """The value of an argument; ValueError where it has none."""
+        try:
+            return self._parser.parse(argument)
+        except (TypeError, ValueError):
+            raise ValueError(f"must be {self._expected}") from None
+
+
+def define_flags(values: flags.FlagValues) -> None:
     """One absl flag per option of the configuration."""
-    values = flags.FlagValues()
     define: dict[type, Callable[..., Any]] = {
         bool: flags.DEFINE_bool,
         int: flags.DEFINE_integer,
@@ -39,43 +66,48 @@ def define_flags() -> flags.FlagValues:
     }
     for _, options in option_groups():
         for option in options:
-            define[type(option.default)](
-                option.name,
-                option.default,
-                option.metadata["help"],
-                flag_values=values,
+            kind = type(option.default)
+            define[kind](
+                option.name, option.default, help_text(option), flag_values=values
             )
-    for name in ("help", "helpfull"):
-        flags.DEFINE_bool(name, False, "Show the options.", flag_values=values)
+            if kind in EXPECTED:
+                flag = values[option.name]
+                flag.parser = PlainWords(flag.parser, EXPECTED[kind])
+    for name, letter in (("help", "h"), ("helpfull", None), ("version", None)):
+        flags.DEFINE_bool(name, False, "", flag_values=values, short_name=letter)
     flags.DEFINE_string("flagfile", "", "Read flags from a file.", flag_values=values)
-    return values
 
 
-def preset_file(name: str) -> pathlib.Path:
-    """The flagfile of a preset; UserError where there is none of that name."""
-    presets = {path.stem: path for path in PRESETS.glob("*.flags")}
-    if name not in presets:
-        known = ", ".join(sorted(presets))
-        raise UserError(f"--model={name}: unknown; the presets are {known}")
-    return presets[name]
-
-
-def read_flags(arguments: Sequence[str]) -> flags.FlagValues:
+def read_flags(
+    arguments: Sequence[str], values: flags.FlagValues | None = None
+) -> flags.FlagValues:
     """The flags that the arguments set.
+
+    Args:
+      arguments: flags.
+      values: where to set them; None: in new values, with what flagfiles hold.
 
     Raises:
       UserError: an unknown flag, a value of another type, or what is no flag.
     """
-    values = define_flags()
+    values = flags.FlagValues() if values is None else values
+    define_flags(values)
     try:
         rest = values([sys.argv[0], *arguments])[1:]
+    except flags.UnrecognizedFlagError as error:
+        name = error.flagname
+        raise UserError(f"--{name}: unknown{suggestion(name)}") from error
     except flags.Error as error:
         message = " ".join(str(error).removeprefix("ERROR:: ").split())
-        raise UserError(message) from error
+        raise UserError(message.removeprefix("flag ")) from error
     except UnicodeDecodeError as error:
         raise UserError(f"--flagfile: not UTF-8 text: {error}") from error
+    except ValueError as error:  # --noNAME=VALUE
+        raise UserError(str(error)) from error
     if rest:
-        raise UserError(f"{rest[0]!r} is not a flag; flags begin with --")
+        raise UserError(
+            f"{rest[0]!r} is not a flag; flags begin with --{suggestion(rest[0])}"
+        )
     return values
 
 
@@ -96,48 +128,37 @@ def parse(arguments: Sequence[str], resume: bool = False) -> Config | None:
         not typed, see `resuming.resumed`.
 
     Raises:
-      UserError: an unknown flag or a value that is not allowed.
+      UserError: an unknown flag, a value that is not allowed, or an option that has no
+        effect in the mode.
     """
     values = read_flags(arguments)
-    options = typed = set_options(values)
-    if not resuming.is_record(typed):
-        preset = read_flags([f"--flagfile={preset_file(values.model)}"])
-        options = set_options(preset) | typed
+    typed = set_options(read_flags(arguments, WithoutFlagfiles()))
+    _load_plugin(values.plugin, typed)
     if values.help or values.helpfull:
-        print_help(complete=values.helpfull)
+        print(help_page(values.helpfull, typed.get("mode")))
         return None
+    if values.version:
+        print(f"ptb_lm {__version__}")
+        return None
+    options = given = set_options(values)
+    if not resuming.is_record(given):
+        preset = read_flags([f"--flagfile={preset_file(values.model)}"])
+        options = set_options(preset) | given
     config = Config.from_values(options)
-    return resuming.resumed(config, typed) if resume else config
+    check_effect(config.run.mode, typed)
+    return resuming.resumed(config, given) if resume else config
 
 
-def print_help(complete: bool) -> None:
-    """The options with their defaults, by group: all, or the most used ones."""
-    print(__doc__.rstrip())
-    for heading, options in option_groups():
-        shown = [o for o in options if complete or o.metadata["common"]]
-        if shown:
-            print(f"\n{heading}")
-        for option in shown:
-            name = f"  --{option.name}={format_value(option.default)}"
-            help_text = option.metadata["help"]
-            if len(name) >= HELP_COLUMN:
-                print(name)
-                name = ""
-            indent = " " * HELP_COLUMN
-            lines = textwrap.fill(
-                help_text,
-                79,
-                initial_indent=indent,
-                subsequent_indent=indent,
-                break_on_hyphens=False,
-            )
-            print(name.ljust(HELP_COLUMN) + lines[HELP_COLUMN:])
-    print(
-        "\nEach value above is the default. A preset (--model; small, if you name none)"
-        "\nsets some options to other values. Options from a file: --flagfile=FILE."
-    )
-    if not complete:
-        print("All options: --helpfull.")
+def _load_plugin(name: str, typed: dict[str, Any]) -> None:
+    """Runs a plugin that was typed; one that a flagfile names may be anyone's."""
+    if typed.get("plugin"):
+        start_tensorflow()  # most plugins import it, which would not be quiet
+        load_plugin(typed["plugin"])
+    if name and name not in LOADED_PLUGINS:
+        raise UserError(
+            f"--plugin={name}: a flagfile names it, and the program runs only a plugin"
+            " that is typed; type it too, if you trust it"
+        )
 
 
 def set_environment() -> None:
@@ -161,21 +182,45 @@ def main(arguments: Sequence[str] = ()) -> int:
         config = parse(arguments, resume=True)
         if config is None:
             return 0
-        return MODES[config.run.mode](config)
+        return MODES[config.run.mode].run(config)
     except UserError as error:
-        print(f"run_ptb.py: {error}", file=sys.stderr)
+        program.say(error)
         return 2
     except MemoryError as error:
-        print(f"run_ptb.py: out of memory {error}".rstrip(), file=sys.stderr)
+        program.say(f"out of memory {error}".rstrip())
         return 2
     except KeyboardInterrupt:
-        print("run_ptb.py: interrupted", file=sys.stderr)
-        return 130
+        program.say("interrupted")
+        return 128 + signal.SIGINT
+
+
+def run_process(*words: str) -> int:
+    """The command line as the process of its own; returns the exit status.
+
+    Args:
+      words: what the user typed before the options.
+    """
+    prepare_streams()
+    program.started_by(*words)
+    warnings.formatwarning = lambda message, *unused: f"{program.name()}: {message}\n"
+    try:
+        status = main(sys.argv[1:])
+        sys.stdout.flush()
     except BrokenPipeError:  # whoever read our output has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return 128 + signal.SIGPIPE
+    except UserError as error:  # the end of our output cannot be written
+        program.say(error)
+        return 2
+    return status
+
+
+def installed_command() -> int:
+    """The command ``ptb-lm``, which `pip install` makes; returns the exit status."""
+    path = sys.argv[0]
+    name = os.path.basename(path)
+    return run_process(name if shutil.which(name) == path else path)
 
 
 if __name__ == "__main__":
-    warnings.formatwarning = lambda message, *unused: f"run_ptb.py: {message}\n"
-    sys.exit(main(sys.argv[1:]))
+    count = len(sys.argv) - 1
+    sys.exit(run_process(*sys.orig_argv[: len(sys.orig_argv) - count]))

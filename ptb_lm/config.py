@@ -24,6 +24,7 @@ from ptb_lm.registry import (
     CELLS,
     DROPOUTS,
     EXPORT_FORMATS,
+    LOADED_PLUGINS,
     METHODS,
     MODES,
     OPTIMIZERS,
@@ -31,6 +32,8 @@ from ptb_lm.registry import (
 )
 
 PTB_URL = "http://www.fit.vutbr.cz/~imikolov/rnnlm/simple-examples.tgz"
+# What float32, in which the model computes, can hold and divide by.
+SMALLEST, LARGEST = 1e-30, 1e30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +42,7 @@ class RunConfig(Validated):
 
     mode: str = option(
         "train",
-        f"What the command does: {MODES.listed()}.",
+        "What the command does: {members}.",
         choices=MODES,
         defines_run=False,
         common=True,
@@ -50,11 +53,21 @@ class RunConfig(Validated):
         " them.",
         common=True,
     )
+    plugin: str = option(
+        "",
+        "Python file of yours, or module, that registers cells, schedules or other"
+        " members; the program runs it. Type it with every command that reads the run:"
+        " from a flagfile, or from the run, no plugin is run.",
+        defines_run=False,
+        common=True,
+        since=2,
+    )
     save_path: str = option(
         "",
         "Folder of the run. Training in the folder of a stopped run resumes it, with"
         " the run's own options. report reads all runs in this folder. Empty:"
         " runs/MODEL-CORPUS; for report, runs.",
+        known_as="output output_dir out_dir save_dir logdir run_dir checkpoint_dir",
         defines_run=False,
         common=True,
     )
@@ -62,6 +75,7 @@ class RunConfig(Validated):
         500,
         "Training steps from one checkpoint to the next. The end of an epoch writes one"
         " too. 0: only the end of an epoch.",
+        known_as="save_every checkpoint_every",
         minimum=0,
         defines_run=False,
     )
@@ -76,6 +90,7 @@ class RunConfig(Validated):
     log_every_steps: int = option(
         100,
         "Training steps from one point of TensorBoard's curves to the next.",
+        known_as="log_every log_interval",
         minimum=1,
         defines_run=False,
     )
@@ -90,6 +105,7 @@ class DataConfig(Validated):
         "Corpus: a folder with ptb.{train,valid,test}.txt or {train,valid,test}.txt;"
         " or one text file, whose lines are split 90/5/5; or ptb, which downloads the"
         " Penn Treebank once. Empty: the built-in corpus.",
+        known_as="data data_dir dataset corpus input input_file",
         defines_run=False,
         common=True,
     )
@@ -121,6 +137,7 @@ class DataConfig(Validated):
         "Size of the vocabulary: <unk> and the most frequent other tokens of the"
         " training text. All other tokens become <unk>. 0: every token, and <unk> only"
         " if the text has it.",
+        known_as="vocab_size vocabulary_size",
         minimum=0,
         common=True,
     )
@@ -144,6 +161,7 @@ class ModelConfig(Validated):
     hidden_size: int = option(
         200,
         "Units of each recurrent layer, and width of the embedding.",
+        known_as="hidden hidden_dim units num_units rnn_size nhid state_size",
         minimum=1,
         maximum=2**31 - 1,
         common=True,
@@ -151,6 +169,7 @@ class ModelConfig(Validated):
     embedding_size: int = option(
         0,
         "Width of the embedding. 0: hidden_size.",
+        known_as="embedding_dim embed_dim embed_size emb_size emsize",
         minimum=0,
         maximum=2**31 - 1,
         since=2,
@@ -165,13 +184,15 @@ class ModelConfig(Validated):
     num_layers: int = option(
         2,
         "Number of stacked recurrent layers.",
+        known_as="layers n_layers nlayers depth",
         minimum=1,
         maximum=2**31 - 1,
         common=True,
     )
     cell: str = option(
         "lstm",
-        f"Recurrent cell: {CELLS.listed()}.",
+        "Recurrent cell: {members}.",
+        known_as="cell_type rnn_type",
         choices=CELLS,
         common=True,
         since=2,
@@ -196,6 +217,7 @@ class ModelConfig(Validated):
         1.0,
         "Probability with which dropout keeps a unit of the embedding and of the output"
         " of every layer. 1: no dropout.",
+        known_as="dropout_rate dropout_prob drop_prob",
         above=0.0,
         maximum=1.0,
         common=True,
@@ -241,7 +263,7 @@ class ModelConfig(Validated):
     )
     dropout: str = option(
         "step",
-        f"Masks of dropout of units: {DROPOUTS.listed()}.",
+        "Masks of dropout of units: {members}.",
         choices=DROPOUTS,
         since=2,
     )
@@ -291,6 +313,7 @@ class ModelConfig(Validated):
         False,
         "Use the embedding as the softmax weights (Press and Wolf 2017). If the last"
         " layer has another width, a trained projection brings it to the embedding's.",
+        known_as="tie tie_weights tied_weights",
         common=True,
     )
     rnn_mode: str = option(
@@ -350,6 +373,7 @@ class TrainingConfig(Validated):
         20,
         "Number of streams: equal pieces of the training text that the network reads in"
         " parallel, one row of the batch for each.",
+        known_as="batch bs bsz",
         minimum=1,
         maximum=2**31 - 1,
         common=True,
@@ -358,6 +382,7 @@ class TrainingConfig(Validated):
         20,
         "Length of a window in tokens, and so the time steps of truncated"
         " backpropagation through time. A training step reads one window.",
+        known_as="bptt seq_len seq_length sequence_length",
         minimum=1,
         maximum=2**31 - 1,
         common=True,
@@ -389,7 +414,8 @@ class TrainingConfig(Validated):
     )
     optimizer: str = option(
         "sgd",
-        f"Update rule: {OPTIMIZERS.listed()}.",
+        "Update rule: {members}.",
+        known_as="optim opt",
         choices=OPTIMIZERS,
     )
     adam_beta1: float = option(
@@ -431,12 +457,13 @@ class TrainingConfig(Validated):
     learning_rate: float = option(
         1.0,
         "Initial learning rate; with a warm-up, the rate at its end.",
+        known_as="lr",
         above=0.0,
         common=True,
     )
     schedule: str = option(
         "tutorial",
-        f"Schedule of the learning rate: {SCHEDULES.listed()}.",
+        "Schedule of the learning rate: {members}.",
         choices=SCHEDULES,
         since=2,
     )
@@ -465,7 +492,7 @@ class TrainingConfig(Validated):
     )
     patience: int = option(
         1,
-        "Number of epochs without a better validation perplexity after which plateau"
+        "Number of epochs without a better valid perplexity after which plateau"
         " lowers the learning rate.",
         minimum=1,
         since=2,
@@ -479,6 +506,7 @@ class TrainingConfig(Validated):
     max_max_epoch: int = option(
         13,
         "Number of epochs in all.",
+        known_as="epochs max_epochs num_epochs n_epochs",
         minimum=1,
         common=True,
     )
@@ -501,7 +529,7 @@ class TrainingConfig(Validated):
     average: str = option(
         "none",
         "Weights to score, sample and export; training always continues from those of"
-        f" the last step: {AVERAGES.listed()}.",
+        " the last step: {members}.",
         choices=AVERAGES,
         since=2,
     )
@@ -514,7 +542,7 @@ class TrainingConfig(Validated):
     )
     nonmonotone: int = option(
         5,
-        "nt_asgd starts after an epoch whose validation perplexity is worse than the"
+        "nt_asgd starts after an epoch whose valid perplexity is worse than the"
         " best of the epochs more than this many before it.",
         minimum=0,
         since=2,
@@ -523,11 +551,13 @@ class TrainingConfig(Validated):
         5.0,
         "Clipping norm: if the global norm of the gradients is larger, they are scaled"
         " down to it.",
+        known_as="clip grad_clip clip_norm clipnorm max_norm",
         above=0.0,
     )
     early_stopping: int = option(
         0,
-        "Stop after this many epochs without a better validation perplexity. 0: never.",
+        "Stop after this many epochs without a better valid perplexity. 0: never.",
+        known_as="early_stop",
         minimum=0,
         common=True,
     )
@@ -540,6 +570,7 @@ class TrainingConfig(Validated):
         1,
         "Seed of the initial weights, the dropout masks, the random windows and the"
         " generated text.",
+        known_as="random_seed",
         minimum=0,
         maximum=2**31 - 1,
         common=True,
@@ -567,7 +598,8 @@ class EvaluationConfig(Validated):
     weights: str = option(
         "best",
         "Weights that evaluate, sample, score, neighbours and export read: best (of the"
-        " lowest validation perplexity); last (of the newest checkpoint).",
+        " lowest valid perplexity); last (of the newest checkpoint).",
+        known_as="checkpoint ckpt",
         choices=("best", "last"),
         defines_run=False,
     )
@@ -581,14 +613,14 @@ class EvaluationConfig(Validated):
     )
     method: str = option(
         "plain",
-        f"How evaluate and score find the probability of a token: {METHODS.listed()}.",
+        "How evaluate and score find the probability of a token: {members}.",
         choices=METHODS,
         defines_run=False,
         since=2,
     )
     export_format: str = option(
         "",
-        f"Format that export writes: {EXPORT_FORMATS.listed()}. Empty: saved_model and"
+        "Format that export writes: {members}. Empty: saved_model and"
         " keras, as at the end of training.",
         choices=EXPORT_FORMATS,
         defines_run=False,
@@ -596,7 +628,7 @@ class EvaluationConfig(Validated):
     )
     evaluate_on_interrupt: bool = option(
         False,
-        "Whether a training that Ctrl-C stops also scores the validation and test texts"
+        "Whether a training that Ctrl-C stops also scores the valid and test texts"
         " with the present weights, once it has written its checkpoint. A second"
         " Ctrl-C stops at once.",
         defines_run=False,
@@ -612,12 +644,14 @@ class GenerationConfig(Validated):
         "-",
         "Text that sample continues. Empty: the start of a sentence. -: ask for prompts"
         " on a terminal, else read one prompt per line from standard input.",
+        known_as="prime prime_text start start_string",
         defines_run=False,
         common=True,
     )
     num_tokens: int = option(
         100,
         "Number of tokens to draw for each text.",
+        known_as="length num_words max_new_tokens",
         minimum=1,
         maximum=2**31 - 1,
         defines_run=False,
@@ -627,22 +661,26 @@ class GenerationConfig(Validated):
         1,
         "Number of texts to generate for each prompt. The command draws text i, counted"
         " from 0 over all prompts, with seed + i.",
+        known_as="samples n_samples",
         minimum=1,
         defines_run=False,
         common=True,
     )
     temperature: float = option(
-        1.0,
-        "Divisor of the logits. Below 1, likely tokens become likelier. 0: always take"
-        " the likeliest token.",
+        0.8,
+        "Divisor of the logits. Below 1, likely tokens become likelier. 1: draw by the"
+        " probabilities of the model. 0: always take the likeliest token.",
+        known_as="temp",
         minimum=0.0,
+        maximum=LARGEST,
         defines_run=False,
         common=True,
     )
     top_k: int = option(
-        0,
-        "Draw only from this many of the likeliest tokens. 0: from all.",
-        minimum=0,
+        -1,
+        "Draw only from this many of the likeliest tokens. 0: from all. -1: from 40 if"
+        " the temperature is below 1, else from all.",
+        minimum=-1,
         maximum=2**31 - 1,
         defines_run=False,
     )
@@ -650,7 +688,7 @@ class GenerationConfig(Validated):
         1.0,
         "Draw only from the fewest likeliest tokens whose probabilities add up to this."
         " 1: from all.",
-        above=0.0,
+        minimum=SMALLEST,
         maximum=1.0,
         defines_run=False,
     )
@@ -677,6 +715,13 @@ class GenerationConfig(Validated):
         defines_run=False,
     )
 
+    @property
+    def num_likeliest(self) -> int:
+        """Number of the likeliest tokens to draw from; 0: all."""
+        if self.top_k < 0:
+            return 40 if self.temperature < 1.0 else 0
+        return self.top_k
+
 
 @dataclasses.dataclass(frozen=True)
 class TensorBoardConfig(Validated):
@@ -694,7 +739,7 @@ class TensorBoardConfig(Validated):
     sample_prompts: str = option(
         "",
         "Prompts for TensorBoard's Text page, separated by |. Empty: the beginnings of"
-        " three sentences of the validation text.",
+        " three sentences of the valid text.",
         defines_run=False,
         since=2,
     )
@@ -799,7 +844,10 @@ class Config:
                 values[name] = parse(value)
             except ValueError as error:
                 raise UserError(f"{source}: {line!r} is not a value: {error}") from None
-        return cls.from_values(values)
+        try:
+            return cls.from_values(values)
+        except UserError as error:
+            raise UserError(f"{source}: {error}{_plugin_needed(values)}") from error
 
     def to_text(self) -> str:
         """The configuration as lines ``--name=value``, an absl flagfile.
@@ -823,6 +871,14 @@ class Config:
             for group, field in _walk(self)
             if field.metadata["defines_run"]
         }
+
+
+def _plugin_needed(values: dict[str, Any]) -> str:
+    """What to say of a value that may be a member of a plugin that was not typed."""
+    plugin = values.get("plugin")
+    if not plugin or plugin in LOADED_PLUGINS:
+        return ""
+    return f"; the run was started with --plugin={plugin}: type that option too"
 
 
 def _walk(config: Config) -> Iterator[tuple[Any, dataclasses.Field]]:

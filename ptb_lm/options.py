@@ -1,6 +1,7 @@
 """What an option is: a dataclass field with its help text and its rule."""
 
 import dataclasses
+import difflib
 import math
 import re
 import unicodedata
@@ -8,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from ptb_lm.errors import UserError
+from ptb_lm.registry import Registry
 
 
 def option(
@@ -19,6 +21,7 @@ def option(
     maximum: float | None = None,
     below: float | None = None,
     choices: Collection[str] | None = None,
+    known_as: str = "",
     parse: Callable[[str], Any] | None = None,
     defines_run: bool = True,
     common: bool = False,
@@ -29,13 +32,16 @@ def option(
     Args:
       default: the value if neither the user nor the preset sets one. Its type is the
         option's type.
-      help_text: one or two sentences for ``--help``, with the unit.
+      help_text: one or two sentences for ``--help``, with the unit. If the choices are
+        a registry, ``{members}`` stands for the list of its members.
       minimum: the smallest value allowed.
       above: the value must be greater than this.
       maximum: the largest value allowed.
       below: the value must be less than this.
       choices: the only values allowed besides the default: a collection, or a registry
         with the members that it has when the value is checked.
+      known_as: its names in other programs, separated by spaces. An error message leads
+        from them to this option.
       parse: reads a string that has a syntax of its own; its ValueError says what is
         wrong with one.
       defines_run: whether another value makes another run, so that a run refuses to
@@ -54,12 +60,27 @@ def option(
         "maximum": maximum,
         "below": below,
         "choices": choices,
+        "known_as": known_as.split(),
         "parse": parse,
         "defines_run": defines_run,
         "common": common,
         "since": since,
     }
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def help_text(field: dataclasses.Field) -> str:
+    """The help of an option, with the members that its registry has by now."""
+    text, choices = field.metadata["help"], field.metadata["choices"]
+    if isinstance(choices, Registry):
+        return text.replace("{members}", choices.listed())
+    return text
+
+
+def closest(word: str, known: Collection[str]) -> str | None:
+    """The known word of which this one may be a misspelling; None: there is none."""
+    close = difflib.get_close_matches(word, known, n=1)
+    return close[0] if close else None
 
 
 # Unicode categories of what breaks the lines of flags.txt or cannot be written
@@ -91,7 +112,11 @@ def _problem(value: Any, rule: Mapping[str, Any]) -> str | None:
     ):
         return "must be one line of text without control characters"
     if rule["choices"] is not None and value not in rule["choices"]:
-        return "must be one of " + ", ".join(rule["choices"])
+        meant = closest(value, rule["choices"])
+        listed = ", ".join(rule["choices"])
+        return f"must be one of {listed}" + (
+            f"; did you mean {meant}?" if meant else ""
+        )
     if rule["parse"] is not None:
         try:
             rule["parse"](value)

@@ -8,11 +8,15 @@ imports none of them. Code outside the package adds a member by a call:
     from ptb_lm.registry import CELLS
     CELLS.register("mine", MyCell(), "a cell of mine")
 
-From then on ``--cell=mine`` works, in this process. ``--help`` lists only the members
-that were registered before `ptb_lm.config` was imported.
+From then on ``--cell=mine`` works, in this process, and ``--help`` lists it. The option
+``--plugin`` runs a file that makes such calls.
 """
 
 import importlib
+import importlib.util
+import pathlib
+import sys
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,8 +45,8 @@ class Registry:
         Args:
           name: the option's value that chooses the member.
           member: an instance, a class or a function, as the docstring of the kind
-            says (`Cell`, `Dropout`, `Optimizer`, `Schedule`, `Method`,
-            `ExportFormat`); a mode is a function from a `Config` to the exit status.
+            says (`Cell`, `Dropout`, `Optimizer`, `Schedule`, `Average`, `Method`,
+            `ExportFormat`, `Mode`).
           description: as in the constructor.
 
         Raises:
@@ -122,7 +126,7 @@ SCHEDULES = Registry(
     constant=("ptb_lm.training.schedules:Constant", ""),
     plateau=(
         "ptb_lm.training.schedules:Plateau",
-        "times lr_decay after patience epochs without a better validation perplexity",
+        "times lr_decay after patience epochs without a better valid perplexity",
     ),
     linear=("ptb_lm.training.schedules:Linear", "a warm-up, then a linear fall"),
     cosine=(
@@ -141,8 +145,7 @@ AVERAGES = Registry(
     ema=("ptb_lm.training.averages:EMA", "their exponential moving average"),
     nt_asgd=(
         "ptb_lm.training.averages:NTASGD",
-        "their mean since the validation perplexity stopped improving; Merity et al."
-        " 2017",
+        "their mean since the valid perplexity stopped improving; Merity et al. 2017",
     ),
 )
 METHODS = Registry(
@@ -156,17 +159,66 @@ EXPORT_FORMATS = Registry(
 )
 MODES = Registry(
     "mode",
-    train=("ptb_lm.commands.train:run", "trains a model, then evaluates it"),
-    evaluate=("ptb_lm.commands.evaluate:run", "prints the perplexity of a text"),
-    sample=("ptb_lm.commands.sample:run", "generates text"),
-    score=("ptb_lm.commands.score:run", "prints the probability of each token"),
+    train=("ptb_lm.commands.train:MODE", "trains a model, then evaluates it"),
+    evaluate=("ptb_lm.commands.evaluate:MODE", "prints the perplexity of a text"),
+    sample=("ptb_lm.commands.sample:MODE", "generates text"),
+    score=("ptb_lm.commands.score:MODE", "prints the probability of each token"),
     neighbours=(
-        "ptb_lm.commands.neighbours:run",
+        "ptb_lm.commands.neighbours:MODE",
         "lists the words with the nearest embeddings",
     ),
-    export=("ptb_lm.commands.export:run", "writes the weights in other formats"),
+    export=("ptb_lm.commands.export:MODE", "writes the weights in other formats"),
     report=(
-        "ptb_lm.commands.report:run",
+        "ptb_lm.commands.report:MODE",
         "prints the results table of the runs in a folder, and draws their figures",
     ),
 )
+LOADED_PLUGINS: set[str] = set()  # as --plugin named them
+
+
+def load_plugin(name: str) -> None:
+    """Runs code that registers members, unless this process has run it already.
+
+    Args:
+      name: a file that ends in .py, or the name of a module that Python can import.
+
+    Raises:
+      UserError: there is no such file or module, or its code raises.
+    """
+    if name in LOADED_PLUGINS:
+        return
+    path = pathlib.Path(name).expanduser()
+    is_file = name.endswith(".py")
+    if is_file and not path.is_file():
+        raise UserError(f"--plugin={name}: no such file")
+    try:
+        if is_file:
+            _run_file(path)
+        else:
+            importlib.import_module(name)
+    except Exception as error:  # the code of a plugin may raise anything
+        raise UserError(f"--plugin={name}: {_told(error)}") from error
+    LOADED_PLUGINS.add(name)
+
+
+def _run_file(path: pathlib.Path) -> None:
+    """Imports a file as a module of its own."""
+    spec = importlib.util.spec_from_file_location(f"ptb_lm_plugin_{path.stem}", path)
+    assert spec and spec.loader, "the path ends in .py"
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look a module up by its name
+    spec.loader.exec_module(module)
+
+
+def _told(error: Exception) -> str:
+    """An exception and its place outside this package, in one line."""
+    inside = [str(pathlib.Path(m).parent) for m in (__file__, importlib.__file__)]
+    places = [
+        f"{frame.filename}, line {frame.lineno}: "
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith((*inside, "<frozen"))
+    ]
+    if isinstance(error, SyntaxError):
+        places.append(f"{error.filename}, line {error.lineno}: ")
+    text = " ".join(str(error).split())
+    return f"{places[-1] if places else ''}{type(error).__name__}: {text}"

@@ -4,10 +4,13 @@ It imports TensorFlow after it has read the text.
 """
 
 import dataclasses
+import json
+import sys
 
 import numpy as np
 
 from ptb_lm.commands.downloads import download_shown
+from ptb_lm.commands.mode import TRAINED_RUN, Mode
 from ptb_lm.config import Config
 from ptb_lm.data.corpus import corpus_name, encode_file, encode_split
 from ptb_lm.runs.resuming import run_path
@@ -30,6 +33,11 @@ def run(config: Config) -> int:
     from ptb_lm.evaluation.evaluator import score_run
 
     score = score_run(trained, ids, config, name)
+    if config.generation.format == "json":
+        entry = {"text": name, **score.to_json(), "counting": choice.counting}
+        entry |= {"weights": choice.weights, "run": str(trained.path)}
+        print(json.dumps(entry, ensure_ascii=False))
+        return 0
     print(
         f"{name}: perplexity {score.perplexity:.3f}"
         f" ({score.nats_per_token:.5f} nats or {score.bits_per_token:.5f} bits a"
@@ -51,6 +59,22 @@ def _read(config: Config, trained: TrainedRun) -> tuple[str, np.ndarray]:
         cache_dir=config.data.cache_dir,
         ptb_url=config.data.ptb_url,
     )
-    with download_shown(Progress()) as show:
+    with download_shown(Progress(sys.stderr)) as show:
         ids = encode_split(data, choice.split, trained.vocabulary, show)
     return f"{corpus_name(data.data_path)} {choice.split}", ids
+
+
+MODE = Mode(
+    run,
+    reads=(
+        *TRAINED_RUN,
+        "split",
+        "text_file",
+        "cache_dir",
+        "ptb_url",
+        "counting",
+        "method",
+        "format",
+    ),
+    replaces={"save_path": ("model",), "text_file": ("split",)},
+)

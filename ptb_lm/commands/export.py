@@ -1,5 +1,6 @@
 """``--mode=export``: a trained run in the formats that other programs read."""
 
+from ptb_lm.commands.mode import TRAINED_RUN, Mode
 from ptb_lm.config import Config
 from ptb_lm.runs.resuming import run_path
 from ptb_lm.runs.trained_run import TrainedRun
@@ -24,3 +25,10 @@ def run(config: Config) -> int:
     for path, export_format in others:
         print(f"{path}: the same for {export_format.reader}")
     return 0
+
+
+MODE = Mode(
+    run,
+    reads=(*TRAINED_RUN, "export_format"),
+    replaces={"save_path": ("model", "data_path")},
+)

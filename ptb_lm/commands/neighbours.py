@@ -1,5 +1,6 @@
 """``--mode=neighbours``: the nearest words of a trained model's embedding."""
 
+from ptb_lm.commands.mode import TRAINED_RUN, Mode
 from ptb_lm.config import Config
 from ptb_lm.reports.neighbours import neighbours_table
 from ptb_lm.runs.resuming import run_path
@@ -16,3 +17,10 @@ def run(config: Config) -> int:
     words = config.look.words.split()
     print(neighbours_table(trained, words, config.look.num_neighbours), end="")
     return 0
+
+
+MODE = Mode(
+    run,
+    reads=(*TRAINED_RUN, "words", "num_neighbours"),
+    replaces={"save_path": ("model", "data_path")},
+)

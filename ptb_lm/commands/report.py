@@ -2,11 +2,12 @@
 
 import sys
 
+from ptb_lm.commands.mode import Mode
 from ptb_lm.config import Config
 from ptb_lm.errors import UserError
 from ptb_lm.reports.figures import draw_runs
 from ptb_lm.reports.table import recorded_runs, results_table
-from ptb_lm.system import files
+from ptb_lm.system import files, program
 from ptb_lm.system.quiet_start import start_tensorflow
 
 
@@ -27,7 +28,10 @@ def run(config: Config) -> int:
     try:
         paths = draw_runs(runs, place)
     except UserError as error:  # the table is there
-        print(f"run_ptb.py: {error}", file=sys.stderr)
+        program.say(error)
     else:
         print(f"Figures: {', '.join(map(str, paths))}", file=sys.stderr)
     return 0
+
+
+MODE = Mode(run, reads=("save_path", "figures_path"))

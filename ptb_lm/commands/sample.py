@@ -5,22 +5,25 @@ It imports TensorFlow after it has checked the options and the folder.
 
 import contextlib
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from ptb_lm.commands.mode import TRAINED_RUN, Mode
 from ptb_lm.commands.texts import (
     STANDARD_INPUT,
     Reader,
     lines_of_stdin,
     open_model,
-    quiet_end,
 )
+from ptb_lm.commands.wrapping import LineBreaker
 from ptb_lm.config import Config
 from ptb_lm.data.token_rules import TokenJoiner, TokenRules
 from ptb_lm.errors import UserError
+from ptb_lm.system import program
 
 TOKENS_PER_CALL = 64  # where nobody watches the tokens come
 ROWS_PER_CALL = 32  # texts drawn at a time, likewise
@@ -33,16 +36,15 @@ def run(config: Config) -> int:
       UserError: there is no model, or a prompt cannot be read by it.
     """
     generator = Generator(config, open_model(config))
-    with quiet_end():
-        if config.generation.prompt != STANDARD_INPUT:
-            generator.run(config.generation.prompt)
-        elif sys.stdin.isatty():
-            _converse(generator)
-        else:
-            for line in lines_of_stdin():
-                generator.run(line.removesuffix("\n").removesuffix("\r"))
-            if not generator.texts:
-                generator.run("")  # no prompt at all: the start of a sentence
+    if config.generation.prompt != STANDARD_INPUT:
+        generator.run(config.generation.prompt)
+    elif sys.stdin.isatty():
+        _converse(generator)
+    else:
+        for line in lines_of_stdin():
+            generator.run(line.removesuffix("\n").removesuffix("\r"))
+        if not generator.texts:
+            generator.run("")  # no prompt at all: the start of a sentence
     return 0
 
 
@@ -101,15 +103,17 @@ class Generator:
         drawn = np.concatenate(list(self._draw(prompt_ids, index, rows)), axis=1)
         for row, ids in enumerate(drawn, start=index):
             tokens = self._tokens(ids)
-            writer = Writer(self._reader.rules, capture=self._options.format == "json")
-            if self._options.format == "text":
-                self._separate(row)
-            writer.write([*self._tokens(prompt_ids), *tokens])
-            writer.end()
+            whole = [*self._tokens(prompt_ids), *tokens]
             if self._options.format == "json":
-                entry = {"prompt": prompt, "text": writer.text, "tokens": tokens}
+                text = self._reader.rules.join(whole)
+                entry = {"prompt": prompt, "text": text, "tokens": tokens}
                 seed = self._seed + self.texts + row
                 print(json.dumps(entry | {"seed": seed}, ensure_ascii=False))
+            else:
+                self._separate(row)
+                writer = Writer(self._reader.rules)
+                writer.write(whole)
+                writer.end()
         sys.stdout.flush()
 
     def _draw(
@@ -129,7 +133,7 @@ class Generator:
                 num_tokens=min(per_call, options.num_tokens - position),
                 position=position,
                 temperature=options.temperature,
-                top_k=options.top_k,
+                top_k=options.num_likeliest,
                 top_p=options.top_p,
                 seed=self._seed + self.texts + index,
                 allow_unknown=options.allow_unknown,
@@ -148,30 +152,39 @@ class Generator:
 
 
 class Writer:
-    """Writes tokens as a person would, as they come."""
+    """Writes tokens to standard output as a person would, as they come.
 
-    def __init__(self, rules: TokenRules, capture: bool = False):
-        """Shows tokens on standard output, or keeps them in `text`."""
+    On a terminal it breaks long lines between words. Elsewhere a line ends only where a
+    token ends it, so that the output is the text itself.
+    """
+
+    def __init__(self, rules: TokenRules):
+        """Begins a text."""
         self._joiner = TokenJoiner(rules)
-        self._capture = capture
-        self.text = ""
+        self._breaker = None
+        if sys.stdout.isatty():
+            # At the last column, some terminals begin a line of their own.
+            self._breaker = LineBreaker(shutil.get_terminal_size().columns - 1)
+        self._tokens_are_words = bool(rules.separator)
 
     def write(self, tokens: list[str]) -> None:
-        """Writes tokens and shows them at once."""
-        self._put(self._joiner.add(tokens))
+        """Writes tokens and shows them at once, characters when their word ends."""
+        text = self._joiner.add(tokens)
+        if self._breaker:
+            text = self._breaker.add(text)
+            text += self._breaker.end() if self._tokens_are_words else ""
+        self._show(text)
 
     def end(self) -> None:
         """Ends the line that was begun."""
-        if not self._joiner.at_line_start and not self._capture:
-            self._put("\n")
+        rest = self._breaker.end() if self._breaker else ""
+        self._show(rest if self._joiner.at_line_start else f"{rest}\n")
 
-    def _put(self, text: str) -> None:
-        """Shows or keeps a piece of text."""
-        if self._capture:
-            self.text += text
-        else:
-            sys.stdout.write(text)
-            sys.stdout.flush()
+    @staticmethod
+    def _show(text: str) -> None:
+        """Writes a piece of text at once."""
+        sys.stdout.write(text)
+        sys.stdout.flush()
 
 
 def _converse(generator: Generator) -> None:
@@ -190,4 +203,22 @@ def _converse(generator: Generator) -> None:
         except KeyboardInterrupt:
             print()
         except UserError as error:  # the next prompt may be better
-            print(f"run_ptb.py: {error}", file=sys.stderr)
+            program.say(error)
+
+
+MODE = Mode(
+    run,
+    reads=(
+        *TRAINED_RUN,
+        "seed",
+        "prompt",
+        "num_tokens",
+        "num_samples",
+        "temperature",
+        "top_k",
+        "top_p",
+        "allow_unknown",
+        "format",
+    ),
+    replaces={"save_path": ("model", "data_path")},
+)

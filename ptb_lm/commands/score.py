@@ -3,7 +3,6 @@
 It imports TensorFlow after it has checked the options and the folder.
 """
 
-import dataclasses
 import json
 import math
 import sys
@@ -11,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from ptb_lm.commands.mode import TRAINED_RUN, Mode
 from ptb_lm.commands.texts import (
     STANDARD_INPUT,
     Reader,
     lines_of_stdin,
     open_model,
-    quiet_end,
 )
 from ptb_lm.config import Config
 from ptb_lm.errors import UserError
-from ptb_lm.evaluation.metrics import Score
+from ptb_lm.inference.scored_text import ScoredText
 from ptb_lm.registry import METHODS
 from ptb_lm.system import files
 
@@ -52,30 +51,9 @@ def run(config: Config) -> int:
     if not texts:
         raise UserError(f"{name}: no words to score")
     scorer = TextScorer(config, model)
-    with quiet_end():
-        for text in texts:
-            _show(scorer.score(text), config.generation.format)
+    for text in texts:
+        _show(scorer.score(text), config.generation.format)
     return 0
-
-
-@dataclasses.dataclass(frozen=True)
-class ScoredText:
-    """The scores of a text's tokens.
-
-    Attributes:
-      tokens: as the model reads them.
-      nats: of each token, -log p; None where nothing comes before it, so that it is
-        not counted.
-    """
-
-    tokens: list[str]
-    nats: list[float | None]
-
-    @property
-    def score(self) -> Score:
-        """Of the tokens that are counted."""
-        counted = [nats for nats in self.nats if nats is not None]
-        return Score(float(np.sum(counted)), len(counted))
 
 
 class TextScorer:
@@ -137,14 +115,17 @@ def _show(scored: ScoredText, style: str) -> None:
 
 def _show_json(scored: ScoredText, probabilities: list[float | None]) -> None:
     """Writes a scored text as a JSON object on one line."""
-    score = scored.score
-    is_finite = math.isfinite(score.perplexity)
     entry = {
         "tokens": scored.tokens,
         "probabilities": probabilities,
         "nats": scored.nats,
-        "total_nats": score.nats,
-        "counted_tokens": score.tokens,
-        "perplexity": score.perplexity if is_finite else None,
+        **scored.score.to_json(),
     }
     print(json.dumps(entry, ensure_ascii=False), flush=True)
+
+
+MODE = Mode(
+    run,
+    reads=(*TRAINED_RUN, "method", "text_file", "text", "each_line", "format"),
+    replaces={"save_path": ("model", "data_path"), "text": ("text_file",)},
+)

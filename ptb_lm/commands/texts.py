@@ -1,6 +1,5 @@
-"""What sample and score share: the model, texts from standard input, a quiet end."""
+"""What sample and score share: the model, and texts from standard input."""
 
-import contextlib
 import os
 import sys
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from ptb_lm.data.token_rules import TokenRules
 from ptb_lm.data.vocabulary import UNKNOWN
 from ptb_lm.errors import UserError
 from ptb_lm.runs.resuming import run_path
-from ptb_lm.system import files
+from ptb_lm.system import files, program
 from ptb_lm.system.quiet_start import start_tensorflow
 
 STANDARD_INPUT = "-"  # in place of a prompt or a text
@@ -74,8 +73,7 @@ class Reader:
                 f"not in the model's vocabulary, which has no {UNKNOWN}: {_listed(new)}"
             )
         if new:
-            message = f"not in the vocabulary, read as {UNKNOWN}: {_listed(new)}"
-            print(f"run_ptb.py: {message}", file=sys.stderr)
+            program.say(f"not in the vocabulary, read as {UNKNOWN}: {_listed(new)}")
             self._said.update(new)
 
     def ids(self, text: str) -> np.ndarray:
@@ -96,18 +94,10 @@ def lines_of_stdin() -> Iterator[str]:
     """Lines of standard input as they come, with their ends.
 
     Raises:
-      UserError: a line is not UTF-8.
+      UserError: a line is not UTF-8, or cannot be read.
     """
-    for number, line in enumerate(sys.stdin.buffer, start=1):
-        yield files.decode_text(line, "standard input", number)
-
-
-@contextlib.contextmanager
-def quiet_end() -> Iterator[None]:
-    """Ends without a traceback where the reader of our output has gone."""
     try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # What is still buffered has nowhere to go; Python would complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        for number, line in enumerate(sys.stdin.buffer, start=1):
+            yield files.decode_text(line, "standard input", number)
+    except OSError as error:
+        raise UserError(f"standard input: {error.strerror}") from error

@@ -8,10 +8,19 @@ import pathlib
 import shlex
 
 from ptb_lm.commands.downloads import download_shown
-from ptb_lm.config import Config
+from ptb_lm.commands.mode import Mode
+from ptb_lm.config import (
+    Config,
+    DataConfig,
+    ModelConfig,
+    RunConfig,
+    TensorBoardConfig,
+    TrainingConfig,
+)
 from ptb_lm.data.corpus import load_corpus
 from ptb_lm.runs.results import Results, SplitScores
 from ptb_lm.runs.resuming import run_path
+from ptb_lm.system import program
 from ptb_lm.system.progress import Progress
 from ptb_lm.system.quiet_start import start_tensorflow
 
@@ -45,11 +54,11 @@ def run(config: Config) -> int:
             "The same command goes on from there."
         )
         return 128 + interruption.signal_number
-    progress.line(_summary(results, path))
+    progress.line(_summary(results, path, config.run.plugin))
     return 0
 
 
-def _summary(results: Results, path: pathlib.Path) -> str:
+def _summary(results: Results, path: pathlib.Path, plugin: str) -> str:
     """Final scores, and what to type next."""
     assert results.last_weights and results.best_weights, "of a finished run"
     best = f"best weights (epoch {results.best_epoch})"
@@ -60,17 +69,22 @@ def _summary(results: Results, path: pathlib.Path) -> str:
             "The lowest any model can reach on this corpus:"
             f" {results.floor_perplexity:.2f}"
         )
-    place, parent = shlex.quote(str(path)), shlex.quote(str(path.parent))
-    rows += [
-        "",
-        f"Everything is in {path}. To look, write, score, evaluate, compare:",
-        f"  tensorboard --logdir={parent}",
-        f"  python run_ptb.py --mode=sample --save_path={place}",
-        f"  python run_ptb.py --mode=score --save_path={place}",
-        f"  python run_ptb.py --mode=evaluate --save_path={place} --split=valid",
-        f"  python run_ptb.py --mode=report --save_path={parent}",
-    ]
+    rows += ["", f"Everything is in {path}. To look, write, score, evaluate, compare:"]
+    rows += [f"  {command}" for command in _next_commands(path, plugin)]
     return "\n".join(rows)
+
+
+def _next_commands(path: pathlib.Path, plugin: str) -> list[str]:
+    """What to type next about a run, which may need a plugin."""
+    run, all_runs = {"save_path": path}, {"save_path": path.parent}
+    needed = {"plugin": plugin} if plugin else {}
+    return [
+        f"tensorboard --logdir={shlex.quote(str(path.parent))}",
+        program.command(mode="sample", **run, **needed),
+        program.command(mode="score", **run, **needed),
+        program.command(mode="evaluate", **run, split="valid", **needed),
+        program.command(mode="report", **all_runs, **needed),
+    ]
 
 
 def _table(scores: dict[str, SplitScores]) -> str:
@@ -88,3 +102,16 @@ def _table(scores: dict[str, SplitScores]) -> str:
         if each.test_bits_per_character is not None
     ]
     return "\n".join(rows)
+
+
+MODE = Mode(
+    run,
+    reads=(
+        RunConfig,
+        DataConfig,
+        ModelConfig,
+        TrainingConfig,
+        TensorBoardConfig,
+        "evaluate_on_interrupt",
+    ),
+)

@@ -34,6 +34,15 @@ class Score:
         """Perplexity per token."""
         return perplexity(self.nats_per_token)
 
+    def to_json(self) -> dict[str, float | None]:
+        """As JSON can hold it: there, a perplexity that is not finite is None."""
+        is_finite = math.isfinite(self.perplexity)
+        return {
+            "total_nats": self.nats,
+            "counted_tokens": self.tokens,
+            "perplexity": self.perplexity if is_finite else None,
+        }
+
     @property
     def bits_per_token(self) -> float:
         """Mean cross entropy in bits; of a character model, bits per character."""

@@ -1,5 +1,6 @@
 """The functions of an export: their names, and what each of them takes."""
 
+import numpy as np
 import tensorflow as tf
 
 TEXTS, TEXT = tf.TensorSpec([None], tf.string), tf.TensorSpec([], tf.string)
@@ -61,7 +62,11 @@ def checks(
     rules = [
         (num_tokens >= 1, "num_tokens must be at least 1:", num_tokens),
         (position >= 0, "position must be at least 0:", position),
-        (temperature >= 0.0, "temperature must be at least 0:", temperature),
+        (
+            tf.logical_and(temperature >= 0.0, temperature < np.inf),
+            "temperature must be at least 0 and finite:",
+            temperature,
+        ),
         (top_k >= 0, "top_k must be at least 0 (0: all tokens):", top_k),
         (
             tf.logical_and(top_p > 0.0, top_p <= 1.0),

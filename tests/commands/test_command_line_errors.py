@@ -39,8 +39,8 @@ SIZES_FROM_ZERO = [
     "sample_tokens",
     "histograms_every_steps",
     "seed",
-    "top_k",
 ]
+SIZES_FROM_MINUS_ONE = ["top_k"]
 
 
 @pytest.fixture
@@ -282,6 +282,7 @@ def test_missing_value(fails, flag):
     [
         *(f"--{name}={value}" for name in SIZES_FROM_ONE for value in (0, -1)),
         *(f"--{name}={value}" for name in SIZES_FROM_ZERO for value in (-1, -(10**30))),
+        *(f"--{name}=-2" for name in SIZES_FROM_MINUS_ONE),
         *(
             f"--{name}={size}"
             for name in ("batch_size", "num_steps", "hidden_size", "num_layers", "seed")
@@ -301,8 +302,8 @@ def test_missing_value(fails, flag):
         *(f"--learning_rate={value}" for value in ("0.0", "-1.0", "inf", "nan")),
         *(f"--lr_decay={value}" for value in ("0.0", "-1.0", "1.1", "-inf", "nan")),
         *(f"--max_grad_norm={value}" for value in ("0.0", "-5.0", "inf", "nan")),
-        *(f"--top_p={value}" for value in ("0.0", "-0.1", "1.5", "nan")),
-        *(f"--temperature={value}" for value in ("-1.0", "inf", "nan")),
+        *(f"--top_p={value}" for value in ("0.0", "1e-50", "-0.1", "1.5", "nan")),
+        *(f"--temperature={value}" for value in ("-1.0", "1e+40", "inf", "nan")),
         *(f"--init_scale={value}" for value in ("-0.1", "inf", "nan")),
         *(f"--forget_bias={value}" for value in ("-0.1", "inf", "nan")),
         *(f"--adam_beta1={value}" for value in ("-0.1", "1.0", "nan")),
@@ -401,7 +402,7 @@ def test_every_numeric_option_has_a_lowest_value():
             assert rule["minimum"] is not None or rule["above"] is not None, option.name
             if isinstance(option.default, int):
                 sizes.add(option.name)
-    assert sizes == {*SIZES_FROM_ONE, *SIZES_FROM_ZERO}
+    assert sizes == {*SIZES_FROM_ONE, *SIZES_FROM_ZERO, *SIZES_FROM_MINUS_ONE}
 
 
 @pytest.mark.parametrize(

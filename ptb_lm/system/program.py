@@ -1,0 +1,31 @@
+"""The program as its user started it: what it calls itself, and its messages."""
+
+import contextlib
+import shlex
+import sys
+
+# What is typed to start it; whoever starts it otherwise says so by `started_by`.
+_words: tuple[str, ...] = ("python", "run_ptb.py")
+
+
+def started_by(*words: str) -> None:
+    """Says what the user typed to start the program, before the options."""
+    global _words
+    _words = words
+
+
+def name() -> str:
+    """What it calls itself before a message."""
+    return _words[-1].rpartition("/")[2]
+
+
+def command(**options: object) -> str:
+    """A command for the user to type: the program with these options, quoted."""
+    quoted = [f"--{name}={shlex.quote(str(value))}" for name, value in options.items()]
+    return " ".join([shlex.join(_words), *quoted])
+
+
+def say(message: object) -> None:
+    """Writes one line to standard error, after the name of the program."""
+    with contextlib.suppress(OSError):  # nobody can be told
+        print(f"{name()}: {message}", file=sys.stderr)
