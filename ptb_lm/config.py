@@ -618,6 +618,77 @@ class EvaluationConfig(Validated):
         defines_run=False,
         since=2,
     )
+    dynamic: str = option(
+        "none",
+        "Dynamic evaluation in evaluate and score: none; sgd or rms (the weights go on"
+        " learning from each segment of the text, once it is scored; rms divides by the"
+        " size of the training text's gradients; Krause et al. 2017).",
+        choices=("none", "sgd", "rms"),
+        defines_run=False,
+        since=2,
+    )
+    dynamic_rate: float = option(
+        -1.0,
+        "Learning rate of dynamic evaluation. 0: plain evaluation. Negative: the run's"
+        " tuned value, see --tune, else 0.1 for sgd and 5e-5 for rms.",
+        defines_run=False,
+        since=2,
+    )
+    dynamic_decay: float = option(
+        -1.0,
+        "Share of the way back to the trained weights that dynamic evaluation goes with"
+        " each segment. Negative: the run's tuned value, else 0 for sgd and 0.002 for"
+        " rms.",
+        maximum=1.0,
+        defines_run=False,
+        since=2,
+    )
+    dynamic_epsilon: float = option(
+        2e-5,
+        "Number that --dynamic=rms adds to the size of the gradients, by which it"
+        " divides.",
+        above=0.0,
+        defines_run=False,
+        since=2,
+    )
+    dynamic_steps: int = option(
+        5,
+        "Length of a segment of dynamic evaluation, in tokens.",
+        minimum=1,
+        defines_run=False,
+        since=2,
+    )
+    cache_size: int = option(
+        0,
+        "Tokens in the neural cache of evaluate and score, which makes recent words"
+        " likelier (Grave et al. 2016). 0: no cache.",
+        minimum=0,
+        maximum=1_000_000,
+        defines_run=False,
+        since=2,
+    )
+    cache_weight: float = option(
+        -1.0,
+        "Weight of the cache's probabilities beside the model's. Negative: the run's"
+        " tuned value, else 0.1.",
+        below=1.0,
+        defines_run=False,
+        since=2,
+    )
+    cache_flatness: float = option(
+        -1.0,
+        "Factor of the similarity of two positions in the cache. 0: all positions count"
+        " alike. Negative: the run's tuned value, else 0.3.",
+        defines_run=False,
+        since=2,
+    )
+    tune: bool = option(
+        False,
+        "Whether evaluate first finds the constants of --dynamic and --cache_size on"
+        " the validation text, and keeps them in the run's folder.",
+        defines_run=False,
+        since=2,
+    )
     export_format: str = option(
         "",
         "Format that export writes: {members}. Empty: saved_model and"

@@ -9,7 +9,6 @@ from ptb_lm.config import Config
 from ptb_lm.data.windows import check_length, count_windows, rows_of
 from ptb_lm.evaluation.method import Method
 from ptb_lm.evaluation.metrics import Score
-from ptb_lm.registry import METHODS
 from ptb_lm.runs.trained_run import TrainedRun
 
 CHUNK_TOKENS = 1024  # tokens per call: long enough to hide the call's own cost
@@ -83,30 +82,36 @@ class Evaluator:
         batch_size, length = rows.shape
         steps = max(self._chunk_tokens // batch_size, 1)
         self._method.begin(batch_size)
-        for begin in range(0, length - 1, steps):
-            end = min(begin + steps, length - 1)
-            yield self._method.score(
-                tf.constant(rows[:, begin:end]),
-                tf.constant(rows[:, begin + 1 : end + 1]),
-            )
+        try:
+            for begin in range(0, length - 1, steps):
+                end = min(begin + steps, length - 1)
+                yield self._method.score(
+                    tf.constant(rows[:, begin:end]),
+                    tf.constant(rows[:, begin + 1 : end + 1]),
+                )
+        finally:
+            self._method.end()
 
 
-def score_run(run: TrainedRun, ids: np.ndarray, config: Config, name: str) -> Score:
+def score_run(
+    run: TrainedRun, ids: np.ndarray, config: Config, name: str, method: Method
+) -> Score:
     """Scores a text with a trained run's weights.
 
     Args:
-      run: which weights.
+      run: whose batches the tutorial's counting uses.
       ids: int32 [tokens].
-      config: the method, and how tokens are counted.
+      config: how tokens are counted.
       name: of the text, for an error.
+      method: made for the run's model.
 
     Raises:
-      UserError: the run has no checkpoint yet, or the text is too short.
+      UserError: the text is too short.
     """
-    choice, training = config.evaluation, run.config.training
-    evaluator = Evaluator(METHODS[choice.method](run.model(), config))
+    training = run.config.training
+    evaluator = Evaluator(method)
     batch = training.batch_size, training.num_steps
-    if choice.counting == "tutorial":
+    if config.evaluation.counting == "tutorial":
         check_length(name, len(ids), *batch)
         return evaluator.tutorial(ids, *batch)
     check_length(name, len(ids), 1, 1)

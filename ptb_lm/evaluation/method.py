@@ -17,7 +17,7 @@ class Scorable(Protocol):
     It is a `LanguageModel`; or, in ``--mode=score``, a `RowIndependent`, which pads the
     batch; or an `Exported`, which has no weights. Tensors are time-major, as in
     `LanguageModel`. A method may take gradients of what it is given, and change the
-    weights, which `begin` has to put back.
+    weights, which `end` has to put back.
     """
 
     vocab_size: int
@@ -60,6 +60,9 @@ class Method(Protocol):
           batch_size: number of texts that are read in parallel.
         """
 
+    def end(self) -> None:
+        """Ends the texts that `begin` started: puts back weights that it changed."""
+
     def score(self, inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         """Scores the next window of the texts.
 
@@ -70,4 +73,17 @@ class Method(Protocol):
         Returns:
           -log p(target) in nats, float32 [batch, time], each given all earlier tokens
           of its text. The result must not depend on how a text is cut into windows.
+        """
+
+
+class FeatureMethod(Method, Protocol):
+    """A method that also says what the softmax read, for methods built on it."""
+
+    def score_with_features(
+        self, inputs: tf.Tensor, targets: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Scores the next window, as `Method.score`.
+
+        Returns:
+          The nats, and the inputs of the softmax, float32 [batch, time, width].
         """

@@ -28,17 +28,52 @@ class Plain:
         """Starts new texts from a zero state, see `Method`."""
         self._state = self._model.initial_state(batch_size)
 
+    def end(self) -> None:
+        """Does nothing: no weight was changed."""
+
     def score(self, inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         """Scores the next window, see `Method`."""
-        nats, self._state = self._score_window(inputs, targets, self._state)
+        nats, _ = self.score_with_features(inputs, targets)
         return nats
+
+    def score_with_features(
+        self, inputs: tf.Tensor, targets: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Scores the next window, see `FeatureMethod`."""
+        nats, features, self._state = self._score_window(inputs, targets, self._state)
+        return nats, features
 
     def _score_window_eagerly(
         self, inputs: tf.Tensor, targets: tf.Tensor, state: Any
-    ) -> tuple[tf.Tensor, Any]:
-        """[batch, time] ids and the state -> (nats [batch, time], state)."""
-        model = self._model
-        features, state = model.features(
-            model.embed(tf.transpose(inputs)), state, with_gradient=False
-        )
-        return tf.transpose(model.token_nats(features, tf.transpose(targets))), state
+    ) -> tuple[tf.Tensor, tf.Tensor, Any]:
+        """[batch, time] ids and the state -> (nats, features, state)."""
+        return score_window(self._model, inputs, targets, state, with_gradient=False)
+
+
+def score_window(
+    model: Scorable,
+    inputs: tf.Tensor,
+    targets: tf.Tensor,
+    state: Any,
+    *,
+    with_gradient: bool,
+) -> tuple[tf.Tensor, tf.Tensor, Any]:
+    """Scores a window of texts, once.
+
+    Args:
+      model: any.
+      inputs: int32 [batch, time].
+      targets: the token after each of these, int32 [batch, time].
+      state: before the window.
+      with_gradient: see `Scorable.features`.
+
+    Returns:
+      -log p(target) in nats, float32 [batch, time]; the inputs of the softmax, float32
+      [batch, time, width]; and the state after the window.
+    """
+    features, state = model.features(
+        model.embed(tf.transpose(inputs)), state, with_gradient=with_gradient
+    )
+    nats = tf.transpose(model.token_nats(features, tf.transpose(targets)))
+    of_texts = tf.transpose(features[:, : tf.shape(inputs)[0]], [1, 0, 2])
+    return nats, of_texts, state

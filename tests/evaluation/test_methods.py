@@ -29,6 +29,9 @@ class Repeated:
         self.state = self.model.initial_state(batch_size)
         self.counts = np.ones((batch_size, self.model.vocab_size))
 
+    def end(self):
+        self.ended = True
+
     def score(self, inputs, targets):
         model = self.model
         embedded = model.embed(tf.transpose(inputs))
@@ -65,8 +68,10 @@ class Learning:
         self.start = tf.identity(self.bias)
 
     def begin(self, batch_size):
-        self.bias.assign(self.start)
         self.state = self.model.initial_state(batch_size)
+
+    def end(self):
+        self.bias.assign(self.start)
 
     def score(self, inputs, targets):
         nats = []
@@ -99,7 +104,7 @@ def test_a_method_carries_its_own_state_from_window_to_window():
     for chunk_tokens in (200, 7):
         nats = Evaluator(method, chunk_tokens).token_nats(ids)
         np.testing.assert_allclose(nats, expected_nats(model, ids), rtol=1e-4)
-    assert method.begun == 2
+    assert method.begun == 2 and method.ended
     score = Evaluator(method).tutorial(ids, 3, 5)
     rows = ids.reshape(3, 30)[:, :26]
     expected = sum(expected_nats(model, row).sum() for row in rows)

@@ -1,0 +1,174 @@
+"""Which method an evaluation uses, with which constants, and where these are kept.
+
+`--method` names a method of the registry; `--dynamic` and `--cache_size` build on the
+plain one. Constants that are not typed are those that `tuning` found on the validation
+text, where it has been asked to; else defaults.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ptb_lm.config import Config, EvaluationConfig
+from ptb_lm.errors import UserError
+from ptb_lm.evaluation.dynamic import Dynamic, DynamicConstants
+from ptb_lm.evaluation.gradient_statistics import gradient_rms
+from ptb_lm.evaluation.method import FeatureMethod, Method, Scorable
+from ptb_lm.evaluation.neural_cache import NeuralCache
+from ptb_lm.evaluation.plain import Plain
+from ptb_lm.registry import METHODS
+from ptb_lm.runs.trained_run import TrainedRun
+from ptb_lm.system import files
+
+TUNED = "tuned.json"
+STATISTICS = "gradient_rms.npz"
+
+# Where nothing was tuned. Those of rms: Krause et al. 2017, section 5, and their code.
+DEFAULTS = {
+    "sgd": {"dynamic_rate": 0.1, "dynamic_decay": 0.0},
+    "rms": {"dynamic_rate": 5e-5, "dynamic_decay": 0.002},
+    "cache": {"cache_weight": 0.1, "cache_flatness": 0.3},
+}
+
+
+class Adaptation:
+    """Makes the method that the options name, for a run's model.
+
+    Attributes:
+      choice: the options, with every constant known.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        run: TrainedRun | None = None,
+        training_ids: Callable[[], np.ndarray] | None = None,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ):
+        """Finds the constants.
+
+        Args:
+          config: of the command.
+          run: whose model is evaluated; None: an export.
+          training_ids: reads the training text, which the rule rms asks for once.
+          progress: called with the number of steps done, and of all, while the
+            gradients over the training text are measured.
+
+        Raises:
+          UserError: options contradict each other, or the run's files are damaged.
+        """
+        self._config, self._run = config, run
+        self._training_ids, self._progress = training_ids, progress
+        self.choice = with_constants(config.evaluation, tuned_constants(run))
+
+    def method(self, model: Scorable) -> Method:
+        """The method; it scores with the model's present weights.
+
+        Raises:
+          UserError: it needs what the model or the run cannot tell.
+        """
+        choice = self.choice
+        if choice.method != "plain":
+            return METHODS[choice.method](model, self._config)
+        method = self._features(model)
+        if choice.cache_size and choice.cache_weight > 0:
+            constants = choice.cache_size, choice.cache_weight, choice.cache_flatness
+            return NeuralCache(method, *constants)
+        return method
+
+    def _features(self, model: Scorable) -> FeatureMethod:
+        """The plain method or dynamic evaluation."""
+        choice = self.choice
+        if choice.dynamic == "none" or choice.dynamic_rate == 0:
+            return Plain(model, self._config)
+        constants = DynamicConstants(
+            choice.dynamic_rate,
+            choice.dynamic_decay,
+            choice.dynamic_epsilon,
+            choice.dynamic_steps,
+        )
+        rms = self._rms(model) if choice.dynamic == "rms" else None
+        return Dynamic(model, constants, rms)
+
+    def _rms(self, model: Scorable) -> dict[str, np.ndarray]:
+        """Gradients' statistics: the run's file of them, which is made if need be."""
+        run = self._run
+        if run is None or self._training_ids is None:
+            raise UserError("--dynamic=rms: name a run folder; an export has no text")
+        path = run.path / STATISTICS
+        key = f"{_digest(run)} {self.choice.dynamic_steps}"
+        if path.is_file():
+            with np.load(path, allow_pickle=False) as archive:
+                if archive["key"].item() == key:
+                    return {n: archive[n] for n in model.named_variables()}
+        steps = self.choice.dynamic_steps
+        rms = gradient_rms(model, self._training_ids(), steps, self._progress)
+        files.write_atomically(path, lambda file: np.savez(file, key=key, **rms))
+        return rms
+
+
+def with_constants(choice: EvaluationConfig, tuned: dict[str, Any]) -> EvaluationConfig:
+    """The options with every constant that they leave open.
+
+    Args:
+      choice: the options; a negative constant is open.
+      tuned: of `tuned_constants`.
+
+    Raises:
+      UserError: another method than plain, with options that build on that.
+    """
+    rule, cache = choice.dynamic, choice.cache_size
+    if choice.method != "plain" and (rule != "none" or cache):
+        raise UserError(
+            f"--method={choice.method}: --dynamic and --cache_size build on the plain"
+            " method"
+        )
+    known: dict[str, float] = {}
+    if rule != "none":
+        known |= DEFAULTS[rule] | tuned.get(rule, {})
+    if cache:
+        known |= DEFAULTS["cache"] | tuned.get(cache_key(choice), {})
+    return dataclasses.replace(
+        choice, **{n: v for n, v in known.items() if getattr(choice, n, 0) < 0}
+    )
+
+
+def cache_key(choice: EvaluationConfig) -> str:
+    """Name of a cache's constants: they depend on its size and on the method below."""
+    return f"cache of {choice.cache_size}, {choice.dynamic}"
+
+
+def tuned_constants(run: TrainedRun | None) -> dict[str, Any]:
+    """What was tuned for the present weights of a run, by name of the method.
+
+    Raises:
+      UserError: the run's file is damaged.
+    """
+    path = run and run.path / TUNED
+    if path is None or not path.is_file():
+        return {}
+    try:
+        content = json.loads(files.read_text(path))
+        return content["constants"] if content["weights"] == _digest(run) else {}
+    except (ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{path}: damaged: {error}; tune again") from error
+
+
+def keep_constants(run: TrainedRun, name: str, constants: dict[str, Any]) -> None:
+    """Adds tuned constants to the run's file."""
+    known = tuned_constants(run) | {name: constants}
+    content = {"weights": _digest(run), "constants": known}
+    files.write_json(run.path / TUNED, content)
+
+
+def _digest(run: TrainedRun) -> str:
+    """Fingerprint of a run's weights."""
+    content = hashlib.sha256()
+    for name, values in sorted(run.weights.items()):
+        content.update(name.encode())
+        content.update(np.ascontiguousarray(values).data)
+    return content.hexdigest()

@@ -1,0 +1,105 @@
+"""The neural cache: recent words are likely again, where the network was alike.
+
+    p(w) = (1 - l) p_model(w) + l p_cache(w)
+    p_cache(w) ~ sum of exp(theta h_t . h_i) over the last N positions i with x_i+1 = w
+
+(Grave, Joulin and Usunier 2016, "Improving Neural Language Models with a Continuous
+Cache", equations 2 and 3.) h_t is what the softmax reads when it predicts x_t+1.
+"""
+
+import math
+
+import tensorflow as tf
+
+from ptb_lm.evaluation.method import FeatureMethod
+
+_NO_TOKEN = -1
+
+
+class NeuralCache:
+    """Mixes what another method says with a cache of the last tokens of each text.
+
+    Until a text has a token in its cache, the other method speaks alone.
+    """
+
+    def __init__(
+        self, method: FeatureMethod, size: int, weight: float, flatness: float
+    ):
+        """Takes what the cache is mixed with, and its constants.
+
+        Args:
+          method: scores the texts.
+          size: N, tokens that the cache holds of each text.
+          weight: l, of the cache in the mixture, in [0, 1).
+          flatness: theta. 0: a unigram model of the last N tokens.
+        """
+        self._method = method
+        self._size = size
+        self._weight = weight
+        self._flatness = flatness
+        self._features: tf.Tensor | None = None
+        self._tokens: tf.Tensor | None = None
+        self._look_up = tf.function(cache_nats, autograph=False, reduce_retracing=True)
+
+    def begin(self, batch_size: int) -> None:
+        """Starts new texts with empty caches, see `Method`."""
+        self._method.begin(batch_size)
+        self._features = None
+        self._tokens = tf.fill([batch_size, self._size], _NO_TOKEN)
+
+    def end(self) -> None:
+        """Ends the texts, see `Method`."""
+        self._method.end()
+
+    def score(self, inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        """Scores the next window, see `Method`."""
+        nats, features = self._method.score_with_features(inputs, targets)
+        if self._features is None:
+            batch, _, width = features.shape
+            self._features = tf.zeros([batch, self._size, width])
+        features = tf.concat([self._features, features], axis=1)
+        tokens = tf.concat([self._tokens, targets], axis=1)
+        cached = self._look_up(features, tokens, self._size, self._flatness)
+        self._features = features[:, -self._size :]
+        self._tokens = tokens[:, -self._size :]
+        return mix(nats, cached, self._weight)
+
+
+def cache_nats(
+    features: tf.Tensor, tokens: tf.Tensor, size: int, flatness: float
+) -> tf.Tensor:
+    """-log p_cache of every token of a window.
+
+    Args:
+      features: h of the `size` positions before the window, and of the window's own,
+        float32 [batch, size + time, width].
+      tokens: the token that follows each of them, int32 [batch, size + time]; negative
+        where there was none.
+      size: N.
+      flatness: theta.
+
+    Returns:
+      Nats, float32 [batch, time]: inf where the token is not in the cache, NaN where
+      nothing is.
+    """
+    present = features[:, size:]
+    time = tf.shape(present)[1]
+    scores = flatness * tf.matmul(present, features, transpose_b=True)
+    # Of the window's step t the cache holds the positions t to t + size - 1.
+    place = tf.range(size + time)[None] - tf.range(time)[:, None]
+    is_held = (place >= 0) & (place < size) & (tokens[:, None] >= 0)
+    nothing = tf.constant(-math.inf)
+    scores = tf.where(is_held, scores, nothing)
+    matches = tokens[:, None] == tokens[:, size:, None]
+    found = tf.reduce_logsumexp(tf.where(matches, scores, nothing), axis=2)
+    return tf.reduce_logsumexp(scores, axis=2) - found
+
+
+def mix(nats: tf.Tensor, others: tf.Tensor, weight: float) -> tf.Tensor:
+    """-log((1 - weight) p + weight q), from the nats of p and of q.
+
+    Where q is NaN, it has nothing to say, and the result is that of p.
+    """
+    logs = tf.stack([math.log1p(-weight) - nats, math.log(weight) - others])
+    mixed = -tf.reduce_logsumexp(logs, axis=0)
+    return tf.where(tf.math.is_nan(others), nats, mixed)
