@@ -87,3 +87,17 @@ class FeatureMethod(Method, Protocol):
         Returns:
           The nats, and the inputs of the softmax, float32 [batch, time, width].
         """
+
+
+class DistributionMethod(Method, Protocol):
+    """A method that can say the probability of every token."""
+
+    def log_distributions(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Reads the next window, in place of `Method.score`.
+
+        Args:
+          inputs: int32 [batch, time].
+
+        Returns:
+          Log-probabilities of all tokens, float32 [batch, time, vocabulary].
+        """

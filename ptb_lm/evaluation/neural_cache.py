@@ -37,15 +37,13 @@ class NeuralCache:
         self._size = size
         self._weight = weight
         self._flatness = flatness
-        self._features: tf.Tensor | None = None
-        self._tokens: tf.Tensor | None = None
+        self._memory = Memory(size)
         self._look_up = tf.function(cache_nats, autograph=False, reduce_retracing=True)
 
     def begin(self, batch_size: int) -> None:
         """Starts new texts with empty caches, see `Method`."""
         self._method.begin(batch_size)
-        self._features = None
-        self._tokens = tf.fill([batch_size, self._size], _NO_TOKEN)
+        self._memory = Memory(self._size)
 
     def end(self) -> None:
         """Ends the texts, see `Method`."""
@@ -54,15 +52,45 @@ class NeuralCache:
     def score(self, inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         """Scores the next window, see `Method`."""
         nats, features = self._method.score_with_features(inputs, targets)
-        if self._features is None:
-            batch, _, width = features.shape
-            self._features = tf.zeros([batch, self._size, width])
-        features = tf.concat([self._features, features], axis=1)
-        tokens = tf.concat([self._tokens, targets], axis=1)
-        cached = self._look_up(features, tokens, self._size, self._flatness)
-        self._features = features[:, -self._size :]
-        self._tokens = tokens[:, -self._size :]
-        return mix(nats, cached, self._weight)
+        held = self._memory.extended(features, targets)
+        flatness = tf.constant(self._flatness)
+        return mix(nats, self._look_up(*held, self._size, flatness), self._weight)
+
+
+class Memory:
+    """The last positions of each text: what the softmax read, and what came next."""
+
+    def __init__(self, size: int):
+        """Starts with nothing; holds `size` positions of each text."""
+        self._size = size
+        self._held: tuple[tf.Tensor, tf.Tensor] | None = None
+
+    def extended(
+        self, features: tf.Tensor, tokens: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Takes a window in, and forgets what is too old.
+
+        Args:
+          features: float32 [batch, time, width].
+          tokens: that follow, int32 [batch, time].
+
+        Returns:
+          What was held, and the window after it, [batch, size + time, ...]. Tokens are
+          negative where nothing was held yet.
+        """
+        batch, _, width = features.shape
+        if self._held is None:
+            self._held = (
+                tf.zeros([batch, self._size, width]),
+                tf.fill([batch, self._size], _NO_TOKEN),
+            )
+        window = features, tokens
+        both = [
+            tf.concat(parts, axis=1) for parts in zip(self._held, window, strict=True)
+        ]
+        all_features, all_tokens = both
+        self._held = all_features[:, -self._size :], all_tokens[:, -self._size :]
+        return all_features, all_tokens
 
 
 def cache_nats(

@@ -23,6 +23,9 @@ class Plain:
         self._score_window = tf.function(
             self._score_window_eagerly, autograph=False, reduce_retracing=True
         )
+        self._read_window = tf.function(
+            self._read_window_eagerly, autograph=False, reduce_retracing=True
+        )
 
     def begin(self, batch_size: int) -> None:
         """Starts new texts from a zero state, see `Method`."""
@@ -42,6 +45,21 @@ class Plain:
         """Scores the next window, see `FeatureMethod`."""
         nats, features, self._state = self._score_window(inputs, targets, self._state)
         return nats, features
+
+    def log_distributions(self, inputs: tf.Tensor) -> tf.Tensor:
+        """Reads the next window, see `DistributionMethod`."""
+        logs, self._state = self._read_window(inputs, self._state)
+        return logs
+
+    def _read_window_eagerly(
+        self, inputs: tf.Tensor, state: Any
+    ) -> tuple[tf.Tensor, Any]:
+        """[batch, time] ids and the state -> (log-probabilities, state)."""
+        model = self._model
+        embedded = model.embed(tf.transpose(inputs))
+        features, state = model.features(embedded, state, with_gradient=False)
+        logs = tf.nn.log_softmax(model.logits(features)[:, : tf.shape(inputs)[0]])
+        return tf.transpose(logs, [1, 0, 2]), state
 
     def _score_window_eagerly(
         self, inputs: tf.Tensor, targets: tf.Tensor, state: Any

@@ -8,17 +8,17 @@ import numpy as np
 import tensorflow as tf
 
 from ptb_lm.errors import UserError
-from ptb_lm.evaluation.evaluator import Evaluator
+from ptb_lm.evaluation.evaluator import CHUNK_TOKENS, Evaluator
 from ptb_lm.evaluation.method import FeatureMethod, Method
 from ptb_lm.evaluation.metrics import Score
-from ptb_lm.evaluation.neural_cache import cache_nats
+from ptb_lm.evaluation.mixture import best_weights
+from ptb_lm.evaluation.neural_cache import Memory, cache_nats
 
 # Tokens at the beginning of the validation text that dynamic evaluation is tuned on.
 DYNAMIC_TOKENS = 15_000
 # Most times that they are scored.
 DYNAMIC_TRIALS = 16
 FLATNESSES = tuple(0.01 * 2 ** (k / 2) for k in range(17))  # to 2.56
-MIXTURE_ROUNDS = 30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,53 +103,28 @@ def tune_cache(
     """
     said: list[np.ndarray] = []
     cached: list[list[np.ndarray]] = []
-    method.begin(1)
-    held = tokens = None
     look_up = tf.function(cache_nats, autograph=False, reduce_retracing=True)
-    for begin in range(0, len(ids) - 1, 1024):
-        window = tf.constant(ids[None, begin : begin + 1025])
+    memory, last = Memory(size), len(ids) - 1
+    method.begin(1)
+    for begin in range(0, last, CHUNK_TOKENS):
+        window = tf.constant(ids[None, begin : begin + CHUNK_TOKENS + 1])
         nats, features = method.score_with_features(window[:, :-1], window[:, 1:])
-        if held is None:
-            held = tf.zeros([1, size, features.shape[2]])
-            tokens = tf.fill([1, size], -1)
-        features = tf.concat([held, features], axis=1)
-        tokens = tf.concat([tokens, window[:, 1:]], axis=1)
+        held = memory.extended(features, window[:, 1:])
         said.append(nats.numpy()[0])
         cached.append(
-            [
-                look_up(features, tokens, size, tf.constant(flatness)).numpy()[0]
-                for flatness in FLATNESSES
-            ]
+            [look_up(*held, size, tf.constant(f)).numpy()[0] for f in FLATNESSES]
         )
-        held, tokens = features[:, -size:], tokens[:, -size:]
-        progress(min(begin + 1024, len(ids) - 1), len(ids) - 1)
+        progress(min(begin + CHUNK_TOKENS, last), last)
+    method.end()
     model = np.exp(-np.concatenate(said).astype(np.float64))
-    by_flatness = np.exp(-np.concatenate(cached, axis=1).astype(np.float64))
-    found = [best_weight(model, cache) for cache in by_flatness]
-    best = min(range(len(found)), key=lambda index: found[index][1])
-    weight, nats_sum = found[best]
-    return Tuned(
-        {"cache_weight": weight, "cache_flatness": FLATNESSES[best]},
-        Score(nats_sum, len(model)),
-    )
-
-
-def best_weight(p: np.ndarray, q: np.ndarray) -> tuple[float, float]:
-    """The weight of q in a mixture with p that makes a text most probable.
-
-    By the EM algorithm, whose every round raises the probability.
-
-    Args:
-      p: probabilities of the tokens, float64 [tokens].
-      q: the same, by another model; NaN where it says nothing.
-
-    Returns:
-      The weight, and the text's nats with it.
-    """
-    said = ~np.isnan(q)
-    weight = 0.1
-    for _ in range(MIXTURE_ROUNDS):
-        part = weight * q[said]
-        weight = float(np.mean(part / ((1 - weight) * p[said] + part)))
-    mixed = np.where(said, (1 - weight) * p + weight * np.nan_to_num(q), p)
-    return weight, float(-np.log(mixed).sum())
+    found = []
+    for nats_of_cache in np.concatenate(cached, axis=1).astype(np.float64):
+        has_one = ~np.isnan(nats_of_cache)
+        both = np.stack([model[has_one], np.exp(-nats_of_cache[has_one])])
+        weights = best_weights(both)
+        total = -np.log(weights @ both).sum() - np.log(model[~has_one]).sum()
+        found.append((float(total), float(weights[1])))
+    best = min(range(len(found)), key=found.__getitem__)
+    total, weight = found[best]
+    constants = {"cache_weight": weight, "cache_flatness": FLATNESSES[best]}
+    return Tuned(constants, Score(total, last))
