@@ -18,6 +18,7 @@ from ptb_lm.options import (
     parse_bool,
     parse_distribution,
     parse_sizes,
+    parse_weights,
 )
 from ptb_lm.registry import (
     AVERAGES,
@@ -682,10 +683,69 @@ class EvaluationConfig(Validated):
         defines_run=False,
         since=2,
     )
+    runs: str = option(
+        "",
+        "Run folders, separated by commas, that evaluate mixes; they need the same"
+        " vocabulary. The first decides the batches of --counting=tutorial. Empty: the"
+        " run of --save_path alone.",
+        defines_run=False,
+        since=2,
+    )
+    ngram_order: int = option(
+        0,
+        "Length of the n-grams that evaluate mixes with the runs, estimated on the"
+        " training text (interpolated modified Kneser-Ney; Chen and Goodman 1999). 0:"
+        " none.",
+        minimum=0,
+        maximum=20,
+        defines_run=False,
+        since=2,
+    )
+    ngram_file: str = option(
+        "",
+        "ARPA file of the n-grams that evaluate mixes with the runs, instead of"
+        " --ngram_order.",
+        defines_run=False,
+        since=2,
+    )
+    mixture: str = option(
+        "linear",
+        "How evaluate mixes: linear (mean of the probabilities); log (geometric mean of"
+        " the distributions of plain runs).",
+        choices=("linear", "log"),
+        defines_run=False,
+        since=2,
+    )
+    mixture_weights: str = option(
+        "",
+        "Weights of the mixture: numbers separated by commas, one for each run, then"
+        " one for the n-grams; they are scaled to sum to 1. Empty: the tuned ones, see"
+        " --tune, else equal ones.",
+        parse=parse_weights,
+        defines_run=False,
+        since=2,
+    )
+    compare: str = option(
+        "",
+        "Run folder that evaluate compares with, on the same text.",
+        defines_run=False,
+        since=2,
+    )
+    confidence: float = option(
+        0.0,
+        "Confidence of the interval that evaluate prints for the perplexity, and for"
+        " its ratio to that of --compare: 0.95, say. From 2,000 bootstrap samples of"
+        " the sentences. 0: none.",
+        minimum=0.0,
+        below=1.0,
+        defines_run=False,
+        since=2,
+    )
     tune: bool = option(
         False,
-        "Whether evaluate first finds the constants of --dynamic and --cache_size on"
-        " the validation text, and keeps them in the run's folder.",
+        "Whether evaluate first finds the constants of --dynamic and --cache_size and"
+        " the weights of a linear mixture on the validation text, and keeps them in the"
+        " run's folder.",
         defines_run=False,
         since=2,
     )

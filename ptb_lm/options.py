@@ -168,3 +168,17 @@ def parse_distribution(text: str) -> tuple[str, float]:
     if name not in ("uniform", "normal") or not 0 <= scale < math.inf:
         raise ValueError("must be uniform:SCALE or normal:SCALE, such as uniform:0.1")
     return name, scale
+
+
+def parse_weights(text: str) -> list[float]:
+    """Reads weights separated by commas, scaled to sum to 1; empty: none."""
+    if not text:
+        return []
+    try:
+        weights = [float(part) for part in text.split(",")]
+    except ValueError:
+        weights = [math.nan]
+    total = math.fsum(weights)
+    if not all(weight >= 0 for weight in weights) or not 0 < total < math.inf:
+        raise ValueError("must be numbers separated by commas, none of them negative")
+    return [weight / total for weight in weights]

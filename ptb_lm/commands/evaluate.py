@@ -4,20 +4,25 @@ It imports TensorFlow after it has read the text.
 """
 
 import dataclasses
-import json
 import sys
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ptb_lm.commands.downloads import download_shown
 from ptb_lm.commands.mode import TRAINED_RUN, Mode
-from ptb_lm.config import Config
+from ptb_lm.config import Config, DataConfig, EvaluationConfig
 from ptb_lm.data.corpus import corpus_name, encode_file, encode_split
+from ptb_lm.errors import UserError
 from ptb_lm.runs.resuming import run_path
 from ptb_lm.runs.trained_run import TrainedRun
 from ptb_lm.system import files
 from ptb_lm.system.progress import Progress
 from ptb_lm.system.quiet_start import start_tensorflow
+
+if TYPE_CHECKING:
+    from ptb_lm.evaluation.confidence import Sentences
+    from ptb_lm.evaluation.metrics import Score
 
 
 def run(config: Config) -> int:
@@ -27,43 +32,128 @@ def run(config: Config) -> int:
       UserError: there is no run, or the text cannot be read or is too short.
     """
     choice = config.evaluation
-    trained = TrainedRun(run_path(config), choice.weights)
-    name, ids = _read(config, trained)
+    if choice.confidence and choice.counting != "exact":
+        raise UserError("--confidence: it needs --counting=exact")
+    runs, other = _runs(config)
+    name, ids = _read_text(config, runs[0])
     start_tensorflow()
-    from ptb_lm.evaluation.evaluator import score_run
+    from ptb_lm.evaluation.comparison import Evaluated
+    from ptb_lm.evaluation.confidence import perplexity_interval, ratio_interval
 
-    score = score_run(trained, ids, config, name)
-    if config.generation.format == "json":
-        entry = {"text": name, **score.to_json(), "counting": choice.counting}
-        entry |= {"weights": choice.weights, "run": str(trained.path)}
-        print(json.dumps(entry, ensure_ascii=False))
-        return 0
-    print(
-        f"{name}: perplexity {score.perplexity:.3f}"
-        f" ({score.nats_per_token:.5f} nats or {score.bits_per_token:.5f} bits a"
-        f" token; {score.tokens:,} tokens, counted the {choice.counting} way;"
-        f" {choice.weights} weights of {trained.path})"
+    confidence = choice.confidence
+    score, sentences = _scored(config, runs, ids, name)
+    evaluated = Evaluated(
+        name,
+        ",".join(str(run.path) for run in runs),
+        choice.weights,
+        choice.counting,
+        score,
+        confidence,
+        perplexity_interval(sentences, confidence) if sentences else None,
     )
+    if other:
+        alone = dataclasses.replace(choice, runs="", mixture_weights="")
+        its_config = dataclasses.replace(config, evaluation=alone)
+        other_score, of_other = _scored(its_config, [other], ids, name)
+        evaluated = dataclasses.replace(
+            evaluated, other_run=str(other.path), other_score=other_score
+        )
+        if sentences and of_other:
+            ratio = ratio_interval(sentences, of_other, confidence)
+            evaluated = dataclasses.replace(evaluated, ratio_interval=ratio)
+    is_json = config.generation.format == "json"
+    print(evaluated.to_json() if is_json else evaluated.to_text())
     return 0
 
 
-def _read(config: Config, trained: TrainedRun) -> tuple[str, np.ndarray]:
+def _runs(config: Config) -> tuple[list[TrainedRun], TrainedRun | None]:
+    """The runs that are evaluated, at least one; and the one to compare with.
+
+    Raises:
+      UserError: there is no such run, or two have different vocabularies.
+    """
+    choice = config.evaluation
+    paths = [files.expand_home(path) for path in choice.runs.split(",") if path]
+    runs = [TrainedRun(path, choice.weights) for path in paths or [run_path(config)]]
+    if not choice.compare:
+        return runs, None
+    other = TrainedRun(files.expand_home(choice.compare), choice.weights)
+    if other.vocabulary != runs[0].vocabulary:
+        raise UserError(
+            f"--compare: {other.path} has another vocabulary than {runs[0].path}"
+        )
+    return runs, other
+
+
+def _scored(
+    config: Config, runs: list[TrainedRun], ids: np.ndarray, name: str
+) -> tuple["Score", "Sentences | None"]:
+    """Scores a text by the method that the options name, tuned first if asked for.
+
+    Returns:
+      The score; and its sentences, where an interval is asked for.
+    """
+    from ptb_lm.evaluation.confidence import Sentences
+    from ptb_lm.evaluation.evaluator import Evaluator, score_run
+    from ptb_lm.evaluation.members import Members, line_end_of
+    from ptb_lm.evaluation.metrics import Score
+
+    progress = Progress(sys.stderr)
+    members = Members(
+        config,
+        runs,
+        lambda split: _read_split(config, runs[0], split),
+        lambda what, done, total: progress.update(what, done, total, ""),
+    )
+    for finding in members.tune() if config.evaluation.tune else []:
+        constants = ", ".join(f"{n} {v:.4g}" for n, v in finding.constants.items())
+        progress.line(
+            f"tuned {finding.name}: {constants}; valid perplexity"
+            f" {finding.score.perplexity:.3f} of {finding.score.tokens:,} tokens"
+        )
+    method = members.method()
+    progress.clear()
+    if not config.evaluation.confidence:
+        return score_run(runs[0], ids, config, name, method), None
+    nats = Evaluator(method).token_nats(ids)
+    score = Score(float(nats.sum(dtype=np.float64)), len(nats))
+    return score, Sentences.of(nats, ids, line_end_of(runs[0].vocabulary))
+
+
+def _read_text(config: Config, trained: TrainedRun) -> tuple[str, np.ndarray]:
     """The text to evaluate: its name, and its ids under the run's vocabulary."""
-    choice, data = config.evaluation, trained.config.data
+    choice = config.evaluation
     if choice.text_file:
         path = files.expand_home(choice.text_file)
-        return choice.text_file, encode_file(path, trained.vocabulary, data)
-    data = dataclasses.replace(
+        ids = encode_file(path, trained.vocabulary, trained.config.data)
+        return choice.text_file, ids
+    name = corpus_name(_data(config, trained).data_path)
+    return f"{name} {choice.split}", _read_split(config, trained, choice.split)
+
+
+def _read_split(config: Config, trained: TrainedRun, split: str) -> np.ndarray:
+    """Ids of a split of the corpus under the run's vocabulary, int32 [tokens]."""
+    with download_shown(Progress(sys.stderr)) as show:
+        return encode_split(_data(config, trained), split, trained.vocabulary, show)
+
+
+def _data(config: Config, trained: TrainedRun) -> DataConfig:
+    """How the run reads text, and where the command says that it is."""
+    data = trained.config.data
+    return dataclasses.replace(
         data,
         data_path=config.data.data_path or data.data_path,
         cache_dir=config.data.cache_dir,
         ptb_url=config.data.ptb_url,
     )
-    with download_shown(Progress(sys.stderr)) as show:
-        ids = encode_split(data, choice.split, trained.vocabulary, show)
-    return f"{corpus_name(data.data_path)} {choice.split}", ids
 
 
+# The options of dynamic evaluation and of the cache.
+ADAPTATION = tuple(
+    field.name
+    for field in dataclasses.fields(EvaluationConfig)
+    if field.name.startswith(("dynamic", "cache_"))
+)
 MODE = Mode(
     run,
     reads=(
@@ -74,7 +164,21 @@ MODE = Mode(
         "ptb_url",
         "counting",
         "method",
+        *ADAPTATION,
+        "runs",
+        "ngram_order",
+        "ngram_file",
+        "mixture",
+        "mixture_weights",
+        "tune",
+        "compare",
+        "confidence",
         "format",
     ),
-    replaces={"save_path": ("model",), "text_file": ("split",)},
+    replaces={
+        "save_path": ("model",),
+        "runs": ("save_path", "model"),
+        "text_file": ("split",),
+        "ngram_file": ("ngram_order",),
+    },
 )

@@ -20,7 +20,6 @@ from ptb_lm.commands.texts import (
 from ptb_lm.config import Config
 from ptb_lm.errors import UserError
 from ptb_lm.inference.scored_text import ScoredText
-from ptb_lm.registry import METHODS
 from ptb_lm.system import files
 
 LINE_END = "\n"
@@ -61,11 +60,13 @@ class TextScorer:
 
     def __init__(self, config: Config, model: Any):
         """Takes the options, and a model from `open_model`."""
+        from ptb_lm.evaluation.adaptation import Adaptation
         from ptb_lm.evaluation.evaluator import Evaluator
         from ptb_lm.inference.opening import scorable
 
         self._reader = Reader(model)
-        method = METHODS[config.evaluation.method](scorable(model), config)
+        adaptation = Adaptation(config, None)
+        method = adaptation.method(scorable(model))
         self._evaluator = Evaluator(method)
         # A sentence follows the end of a line.
         self._context = LINE_END if config.generation.each_line else ""

@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from ptb_lm.evaluation.gradient_statistics import gradient_rms
 from ptb_lm.evaluation.method import FeatureMethod, Method, Scorable
 from ptb_lm.evaluation.neural_cache import NeuralCache
 from ptb_lm.evaluation.plain import Plain
+from ptb_lm.evaluation.tuning import Tuned, tune_cache, tune_dynamic
 from ptb_lm.registry import METHODS
 from ptb_lm.runs.trained_run import TrainedRun
 from ptb_lm.system import files
@@ -63,7 +64,56 @@ class Adaptation:
         """
         self._config, self._run = config, run
         self._training_ids, self._progress = training_ids, progress
+        self._rms: dict[str, np.ndarray] | None = None
         self.choice = with_constants(config.evaluation, tuned_constants(run))
+
+    def tune(
+        self,
+        model: Scorable,
+        ids: np.ndarray,
+        progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+    ) -> list[Tuned]:
+        """Finds the constants on a validation text, and keeps them in the run's folder.
+
+        Args:
+          model: of the run.
+          ids: the validation text, int32 [tokens].
+          progress: called with what is tuned, the steps done, and the most there are.
+
+        Returns:
+          What was found for dynamic evaluation and for the cache, where asked for.
+        """
+        found: list[Tuned] = []
+        choice, run = self.choice, self._run
+        assert run is not None, "an export has no validation text"
+
+        def keep(name: str, tuned: Tuned) -> None:
+            keep_constants(run, name, tuned.constants)
+            self.choice = dataclasses.replace(self.choice, **cast(Any, tuned.constants))
+            found.append(tuned)
+
+        if choice.dynamic != "none":
+            keep(
+                choice.dynamic,
+                tune_dynamic(
+                    lambda rate, decay: self._dynamic(model, rate, decay),
+                    ids,
+                    choice.dynamic_rate,
+                    choice.dynamic_decay,
+                    lambda *place: progress("dynamic evaluation", *place),
+                ),
+            )
+        if choice.cache_size:
+            keep(
+                cache_key(choice),
+                tune_cache(
+                    self._features(model),
+                    ids,
+                    choice.cache_size,
+                    lambda *place: progress("the cache", *place),
+                ),
+            )
+        return found
 
     def method(self, model: Scorable) -> Method:
         """The method; it scores with the model's present weights.
@@ -85,29 +135,33 @@ class Adaptation:
         choice = self.choice
         if choice.dynamic == "none" or choice.dynamic_rate == 0:
             return Plain(model, self._config)
-        constants = DynamicConstants(
-            choice.dynamic_rate,
-            choice.dynamic_decay,
-            choice.dynamic_epsilon,
-            choice.dynamic_steps,
-        )
-        rms = self._rms(model) if choice.dynamic == "rms" else None
-        return Dynamic(model, constants, rms)
+        return self._dynamic(model, choice.dynamic_rate, choice.dynamic_decay)
 
-    def _rms(self, model: Scorable) -> dict[str, np.ndarray]:
-        """Gradients' statistics: the run's file of them, which is made if need be."""
+    def _dynamic(self, model: Scorable, rate: float, decay: float) -> Dynamic:
+        """Dynamic evaluation with these constants."""
+        choice = self.choice
+        constants = DynamicConstants(
+            rate, decay, choice.dynamic_epsilon, choice.dynamic_steps
+        )
+        if choice.dynamic == "rms" and self._rms is None:
+            self._rms = self._statistics(model)
+        return Dynamic(model, constants, self._rms)
+
+    def _statistics(self, model: Scorable) -> dict[str, np.ndarray]:
+        """Sizes of the gradients: from the run's file, which is made if need be."""
         run = self._run
         if run is None or self._training_ids is None:
             raise UserError("--dynamic=rms: name a run folder; an export has no text")
         path = run.path / STATISTICS
-        key = f"{_digest(run)} {self.choice.dynamic_steps}"
+        key = f"{weights_digest(run)} {self.choice.dynamic_steps}"
         if path.is_file():
             with np.load(path, allow_pickle=False) as archive:
                 if archive["key"].item() == key:
                     return {n: archive[n] for n in model.named_variables()}
         steps = self.choice.dynamic_steps
         rms = gradient_rms(model, self._training_ids(), steps, self._progress)
-        files.write_atomically(path, lambda file: np.savez(file, key=key, **rms))
+        arrays: dict[str, Any] = {**rms, "key": key}
+        files.write_atomically(path, lambda file: np.savez(file, **arrays))
         return rms
 
 
@@ -127,7 +181,7 @@ def with_constants(choice: EvaluationConfig, tuned: dict[str, Any]) -> Evaluatio
             f"--method={choice.method}: --dynamic and --cache_size build on the plain"
             " method"
         )
-    known: dict[str, float] = {}
+    known: dict[str, Any] = {}
     if rule != "none":
         known |= DEFAULTS[rule] | tuned.get(rule, {})
     if cache:
@@ -148,12 +202,12 @@ def tuned_constants(run: TrainedRun | None) -> dict[str, Any]:
     Raises:
       UserError: the run's file is damaged.
     """
-    path = run and run.path / TUNED
-    if path is None or not path.is_file():
+    if run is None or not (run.path / TUNED).is_file():
         return {}
+    path = run.path / TUNED
     try:
         content = json.loads(files.read_text(path))
-        return content["constants"] if content["weights"] == _digest(run) else {}
+        return content["constants"] if content["weights"] == weights_digest(run) else {}
     except (ValueError, LookupError, TypeError) as error:
         raise UserError(f"{path}: damaged: {error}; tune again") from error
 
@@ -161,11 +215,11 @@ def tuned_constants(run: TrainedRun | None) -> dict[str, Any]:
 def keep_constants(run: TrainedRun, name: str, constants: dict[str, Any]) -> None:
     """Adds tuned constants to the run's file."""
     known = tuned_constants(run) | {name: constants}
-    content = {"weights": _digest(run), "constants": known}
+    content = {"weights": weights_digest(run), "constants": known}
     files.write_json(run.path / TUNED, content)
 
 
-def _digest(run: TrainedRun) -> str:
+def weights_digest(run: TrainedRun) -> str:
     """Fingerprint of a run's weights."""
     content = hashlib.sha256()
     for name, values in sorted(run.weights.items()):

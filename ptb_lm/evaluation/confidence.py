@@ -8,6 +8,7 @@ translation evaluation", for the paired form.)
 
 import dataclasses
 import math
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,9 +16,8 @@ SAMPLES = 2000
 _SAMPLES_AT_A_TIME = 100
 
 
-@dataclasses.dataclass(frozen=True)
-class Interval:
-    """Where the figure of another text of the same kind would be.
+class Interval(NamedTuple):
+    """Where the true figure may be.
 
     Attributes:
       low: lower end.

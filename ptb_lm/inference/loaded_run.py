@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -12,6 +13,7 @@ from ptb_lm.data.token_rules import TokenRules
 from ptb_lm.data.vocabulary import UNKNOWN
 from ptb_lm.errors import UserError
 from ptb_lm.evaluation.evaluator import score_run
+from ptb_lm.evaluation.members import Members
 from ptb_lm.evaluation.metrics import Score
 from ptb_lm.inference.opening import text_model
 from ptb_lm.inference.scored_text import ScoredText
@@ -122,7 +124,7 @@ class LoadedRun(TrainedRun):
         *,
         text: str | None = None,
         counting: str = "exact",
-        method: str = "plain",
+        **options: Any,
     ) -> Score:
         """Scores a split of the run's corpus, or a text.
 
@@ -130,7 +132,8 @@ class LoadedRun(TrainedRun):
           split: "train", "valid" or "test".
           text: scored instead of the split; each line is a sentence.
           counting: as ``--counting``.
-          method: as ``--method``.
+          **options: of ``--mode=evaluate`` by name: method, dynamic, cache_size,
+            ngram_order, and their constants.
 
         Returns:
           The sum of nats and the number of tokens; `Score.perplexity` is read off them.
@@ -139,14 +142,17 @@ class LoadedRun(TrainedRun):
           UserError: the corpus cannot be read, the text is too short, or a word is
             unknown.
         """
-        config = Config.from_values({"counting": counting, "method": method})
+        config = Config.from_values({"counting": counting, **options})
+        data = self.config.data
         if text is None:
-            data = self.config.data
             ids = encode_split(data, split, self.vocabulary)
             name = f"{corpus_name(data.data_path)} {split}"
         else:
             (ids,), name = self._ids([text], close_lines=True), "given"
-        return score_run(self, ids, config, name)
+        members = Members(
+            config, [self], lambda split: encode_split(data, split, self.vocabulary)
+        )
+        return score_run(self, ids, config, name, members.method())
 
     @functools.cached_property
     def _text_model(self) -> TextModel:

@@ -12,6 +12,7 @@ from ptb_lm.data.vocabulary import Vocabulary
 from ptb_lm.data.windows import count_windows, read_window
 from ptb_lm.errors import UserError
 from ptb_lm.evaluation.evaluator import Evaluator, score_run
+from ptb_lm.evaluation.members import Members
 from ptb_lm.evaluation.plain import Plain
 from ptb_lm.model.language_model import LanguageModel
 from ptb_lm.model.recurrence import STEPS_OF_AN_ITERATION
@@ -128,6 +129,12 @@ def test_nats_of_each_token_are_those_of_the_sum():
     assert evaluator(False, 40).token_nats(ids[:0]).shape == (0,)
 
 
+def score(run, ids):
+    """Scores a text as ``--mode=evaluate`` does."""
+    method = Members(Config(), [run], lambda split: ids).method()
+    return score_run(run, ids, Config(), "a text", method)
+
+
 def test_a_run_without_checkpoints(tmp_path):
     folder = RunFolder(tmp_path)
     folder.open_for_training(
@@ -135,15 +142,15 @@ def test_a_run_without_checkpoints(tmp_path):
     )
     ids = np.zeros(9, np.int32)
     with pytest.raises(UserError, match="no 'best' checkpoint yet"):
-        score_run(TrainedRun(tmp_path), ids, Config(), "a text")
+        score(TrainedRun(tmp_path), ids)
     program = TrainingProgram(folder.config(), 2)
     arrays = {name: v.numpy() for name, v in program.variables().items()}
     path = folder.checkpoints.save(1, arrays, {}, best=True)
-    assert score_run(TrainedRun(tmp_path), ids, Config(), "a text").tokens == 8
+    assert score(TrainedRun(tmp_path), ids).tokens == 8
     best = path.with_name(path.name.replace("last", "best"))
     best.write_bytes(best.read_bytes()[:-1])
     with (
         pytest.warns(UserWarning, match=best.name),
         pytest.raises(UserError, match="every 'best' checkpoint is damaged"),
     ):
-        score_run(TrainedRun(tmp_path), ids, Config(), "a text")
+        score(TrainedRun(tmp_path), ids)

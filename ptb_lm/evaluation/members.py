@@ -1,0 +1,185 @@
+"""The runs and n-grams of an evaluation, and the one method that they make together."""
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import numpy as np
+
+from ptb_lm.config import Config
+from ptb_lm.data.vocabulary import END_OF_SENTENCE, Vocabulary
+from ptb_lm.errors import UserError
+from ptb_lm.evaluation.adaptation import (
+    Adaptation,
+    keep_constants,
+    tuned_constants,
+    weights_digest,
+)
+from ptb_lm.evaluation.arpa import read_arpa
+from ptb_lm.evaluation.method import DistributionMethod, Method
+from ptb_lm.evaluation.metrics import Score
+from ptb_lm.evaluation.mixture import (
+    LinearMixture,
+    LogMixture,
+    NGramMethod,
+    tune_weights,
+)
+from ptb_lm.evaluation.ngrams import NGrams, estimate
+from ptb_lm.model.language_model import LanguageModel
+from ptb_lm.options import parse_weights
+from ptb_lm.runs.trained_run import TrainedRun
+from ptb_lm.system import files
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """Constants that were tuned.
+
+    Attributes:
+      name: of what they belong to.
+      constants: by name.
+      score: of the text that they were found on.
+    """
+
+    name: str
+    constants: dict[str, float]
+    score: Score
+
+
+class Members:
+    """Makes the method of one run, or of several runs and n-grams mixed."""
+
+    def __init__(
+        self,
+        config: Config,
+        runs: Sequence[TrainedRun],
+        read: Callable[[str], np.ndarray],
+        progress: Progress = lambda what, done, total: None,
+    ):
+        """Checks that the members go together.
+
+        Args:
+          config: of the command.
+          runs: at least one.
+          read: gives the ids of a split, int32 [tokens]: "train", or "valid".
+          progress: called with what is done, how many steps of it, and of how many.
+
+        Raises:
+          UserError: two runs have different vocabularies, or the options contradict
+            each other.
+        """
+        self._config, self._runs = config, list(runs)
+        self._read, self._progress = read, progress
+        self._vocabulary: Vocabulary = runs[0].vocabulary
+        for run in runs[1:]:
+            if run.vocabulary != self._vocabulary:
+                raise UserError(
+                    f"--runs: {run.path} has another vocabulary than {runs[0].path}"
+                )
+        choice = config.evaluation
+        self._has_ngrams = bool(choice.ngram_order or choice.ngram_file)
+        self._weights = parse_weights(choice.mixture_weights)
+        count = len(runs) + self._has_ngrams
+        if self._weights and len(self._weights) != count:
+            raise UserError(
+                f"--mixture_weights={choice.mixture_weights}: {len(self._weights)}"
+                f" weights for {count} members"
+            )
+        is_plain = choice.method == "plain" and choice.dynamic == "none"
+        if choice.mixture == "log" and (
+            self._has_ngrams or choice.cache_size or not is_plain
+        ):
+            raise UserError("--mixture=log: it mixes plain runs only")
+        self._adaptations = [
+            Adaptation(
+                config,
+                run,
+                lambda: self._read("train"),
+                lambda *place: progress("measuring gradients", *place),
+            )
+            for run in runs
+        ]
+        self._models: dict[int, LanguageModel] = {}
+        self._ngrams: NGrams | None = None
+
+    def method(self) -> Method:
+        """The method that the options name, with the constants that are known."""
+        members = self._methods()
+        if len(members) == 1:
+            return members[0]
+        weights = (
+            self._weights or self._tuned_weights() or [1 / len(members)] * len(members)
+        )
+        if self._config.evaluation.mixture == "log":
+            return LogMixture(cast(list[DistributionMethod], members), weights)
+        return LinearMixture(members, weights)
+
+    def tune(self) -> list[Finding]:
+        """Finds constants on the validation text, and keeps them with the first run."""
+        ids, found = self._read("valid"), []
+        for number, adaptation in enumerate(self._adaptations):
+            name = self._runs[number].path.name
+            for tuned in adaptation.tune(self._model(number), ids, self._progress):
+                found.append(Finding(name, tuned.constants, tuned.score))
+        is_linear = self._config.evaluation.mixture == "linear"
+        members = self._methods() if is_linear and not self._weights else []
+        if len(members) > 1:
+            self._weights, score = tune_weights(members, ids)
+            constants = {f"weight {n}": w for n, w in enumerate(self._weights, 1)}
+            keep_constants(self._runs[0], self._key(), constants)
+            found.append(Finding("mixture", constants, score))
+        return found
+
+    def _methods(self) -> list[Method]:
+        """The method of each member."""
+        found: list[Method] = [
+            adaptation.method(self._model(number))
+            for number, adaptation in enumerate(self._adaptations)
+        ]
+        if self._has_ngrams:
+            self._ngrams = self._ngrams or self._make_ngrams()
+            found.append(NGramMethod(self._ngrams))
+        return found
+
+    def _model(self, number: int) -> LanguageModel:
+        """The model of a run, made once."""
+        if number not in self._models:
+            self._models[number] = self._runs[number].model()
+        return self._models[number]
+
+    def _make_ngrams(self) -> NGrams:
+        """Reads or estimates the n-grams."""
+        choice, vocabulary = self._config.evaluation, self._vocabulary
+        if choice.ngram_file:
+            return read_arpa(files.expand_home(choice.ngram_file), vocabulary)
+        return estimate(
+            self._read("train"),
+            choice.ngram_order,
+            len(vocabulary),
+            line_end_of(vocabulary),
+        )
+
+    def _tuned_weights(self) -> list[float]:
+        """The mixture's tuned weights; none where it was not tuned."""
+        return list(tuned_constants(self._runs[0]).get(self._key(), {}).values())
+
+    def _key(self) -> str:
+        """Name of a mixture in the file of tuned constants."""
+        choice = self._config.evaluation
+        content = hashlib.sha256()
+        for run in self._runs:
+            content.update(weights_digest(run).encode())
+        settings = choice.dynamic, choice.cache_size, choice.ngram_order
+        return f"mixture {content.hexdigest()[:16]} {settings} {choice.ngram_file}"
+
+
+def line_end_of(vocabulary: Vocabulary) -> int | None:
+    """Id of the token that ends sentences; None where there is none."""
+    tokens = vocabulary.tokens
+    for token in (END_OF_SENTENCE, "\n"):
+        if token in tokens:
+            return tokens.index(token)
+    return None
