@@ -5,6 +5,7 @@ It imports TensorFlow after it has read the text.
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from ptb_lm.commands.mode import TRAINED_RUN, Mode
 from ptb_lm.config import Config, DataConfig, EvaluationConfig
 from ptb_lm.data.corpus import corpus_name, encode_file, encode_split
 from ptb_lm.errors import UserError
+from ptb_lm.options import parse_weights
 from ptb_lm.runs.resuming import run_path
 from ptb_lm.runs.trained_run import TrainedRun
 from ptb_lm.system import files
@@ -41,7 +43,8 @@ def run(config: Config) -> int:
     from ptb_lm.evaluation.confidence import perplexity_interval, ratio_interval
 
     confidence = choice.confidence
-    score, sentences = _scored(config, runs, ids, name)
+    weights = parse_weights(choice.mixture_weights)
+    score, sentences = _scored(config, runs, ids, name, weights)
     evaluated = Evaluated(
         name,
         ",".join(str(run.path) for run in runs),
@@ -52,9 +55,7 @@ def run(config: Config) -> int:
         perplexity_interval(sentences, confidence) if sentences else None,
     )
     if other:
-        alone = dataclasses.replace(choice, runs="", mixture_weights="")
-        its_config = dataclasses.replace(config, evaluation=alone)
-        other_score, of_other = _scored(its_config, [other], ids, name)
+        other_score, of_other = _scored(config, [other], ids, name)
         evaluated = dataclasses.replace(
             evaluated, other_run=str(other.path), other_score=other_score
         )
@@ -86,7 +87,11 @@ def _runs(config: Config) -> tuple[list[TrainedRun], TrainedRun | None]:
 
 
 def _scored(
-    config: Config, runs: list[TrainedRun], ids: np.ndarray, name: str
+    config: Config,
+    runs: list[TrainedRun],
+    ids: np.ndarray,
+    name: str,
+    weights: Sequence[float] = (),
 ) -> tuple["Score", "Sentences | None"]:
     """Scores a text by the method that the options name, tuned first if asked for.
 
@@ -104,6 +109,7 @@ def _scored(
         runs,
         lambda split: _read_split(config, runs[0], split),
         lambda what, done, total: progress.update(what, done, total, ""),
+        weights,
     )
     for finding in members.tune() if config.evaluation.tune else []:
         constants = ", ".join(f"{n} {v:.4g}" for n, v in finding.constants.items())

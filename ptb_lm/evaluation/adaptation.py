@@ -9,7 +9,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -36,11 +36,21 @@ DEFAULTS = {
 }
 
 
+@dataclasses.dataclass(frozen=True)
+class Constants:
+    """Of dynamic evaluation and of the cache, by the names of their options."""
+
+    dynamic_rate: float = 0.0
+    dynamic_decay: float = 0.0
+    cache_weight: float = 0.0
+    cache_flatness: float = 0.0
+
+
 class Adaptation:
     """Makes the method that the options name, for a run's model.
 
     Attributes:
-      choice: the options, with every constant known.
+      constants: what the method is made with.
     """
 
     def __init__(
@@ -65,7 +75,7 @@ class Adaptation:
         self._config, self._run = config, run
         self._training_ids, self._progress = training_ids, progress
         self._rms: dict[str, np.ndarray] | None = None
-        self.choice = with_constants(config.evaluation, tuned_constants(run))
+        self.constants = constants_of(config.evaluation, tuned_constants(run))
 
     def tune(
         self,
@@ -84,35 +94,31 @@ class Adaptation:
           What was found for dynamic evaluation and for the cache, where asked for.
         """
         found: list[Tuned] = []
-        choice, run = self.choice, self._run
+        choice, run = self._config.evaluation, self._run
         assert run is not None, "an export has no validation text"
 
         def keep(name: str, tuned: Tuned) -> None:
             keep_constants(run, name, tuned.constants)
-            self.choice = dataclasses.replace(self.choice, **cast(Any, tuned.constants))
+            self.constants = dataclasses.replace(self.constants, **tuned.constants)
             found.append(tuned)
 
         if choice.dynamic != "none":
-            keep(
-                choice.dynamic,
-                tune_dynamic(
-                    lambda rate, decay: self._dynamic(model, rate, decay),
-                    ids,
-                    choice.dynamic_rate,
-                    choice.dynamic_decay,
-                    lambda *place: progress("dynamic evaluation", *place),
-                ),
+            tuned = tune_dynamic(
+                lambda rate, decay: self._dynamic(model, rate, decay),
+                ids,
+                self.constants.dynamic_rate,
+                self.constants.dynamic_decay,
+                lambda *place: progress("dynamic evaluation", *place),
             )
+            keep(choice.dynamic, tuned)
         if choice.cache_size:
-            keep(
-                cache_key(choice),
-                tune_cache(
-                    self._features(model),
-                    ids,
-                    choice.cache_size,
-                    lambda *place: progress("the cache", *place),
-                ),
+            tuned = tune_cache(
+                self._features(model),
+                ids,
+                choice.cache_size,
+                lambda *place: progress("the cache", *place),
             )
+            keep(cache_key(choice), tuned)
         return found
 
     def method(self, model: Scorable) -> Method:
@@ -121,25 +127,29 @@ class Adaptation:
         Raises:
           UserError: it needs what the model or the run cannot tell.
         """
-        choice = self.choice
+        choice, constants = self._config.evaluation, self.constants
         if choice.method != "plain":
             return METHODS[choice.method](model, self._config)
         method = self._features(model)
-        if choice.cache_size and choice.cache_weight > 0:
-            constants = choice.cache_size, choice.cache_weight, choice.cache_flatness
-            return NeuralCache(method, *constants)
+        if choice.cache_size and constants.cache_weight > 0:
+            return NeuralCache(
+                method,
+                choice.cache_size,
+                constants.cache_weight,
+                constants.cache_flatness,
+            )
         return method
 
     def _features(self, model: Scorable) -> FeatureMethod:
         """The plain method or dynamic evaluation."""
-        choice = self.choice
-        if choice.dynamic == "none" or choice.dynamic_rate == 0:
+        constants = self.constants
+        if self._config.evaluation.dynamic == "none" or constants.dynamic_rate == 0:
             return Plain(model, self._config)
-        return self._dynamic(model, choice.dynamic_rate, choice.dynamic_decay)
+        return self._dynamic(model, constants.dynamic_rate, constants.dynamic_decay)
 
     def _dynamic(self, model: Scorable, rate: float, decay: float) -> Dynamic:
         """Dynamic evaluation with these constants."""
-        choice = self.choice
+        choice = self._config.evaluation
         constants = DynamicConstants(
             rate, decay, choice.dynamic_epsilon, choice.dynamic_steps
         )
@@ -152,24 +162,23 @@ class Adaptation:
         run = self._run
         if run is None or self._training_ids is None:
             raise UserError("--dynamic=rms: name a run folder; an export has no text")
-        path = run.path / STATISTICS
-        key = f"{weights_digest(run)} {self.choice.dynamic_steps}"
+        path, steps = run.path / STATISTICS, self._config.evaluation.dynamic_steps
+        key = f"{weights_digest(run)} {steps}"
         if path.is_file():
             with np.load(path, allow_pickle=False) as archive:
                 if archive["key"].item() == key:
                     return {n: archive[n] for n in model.named_variables()}
-        steps = self.choice.dynamic_steps
         rms = gradient_rms(model, self._training_ids(), steps, self._progress)
         arrays: dict[str, Any] = {**rms, "key": key}
         files.write_atomically(path, lambda file: np.savez(file, **arrays))
         return rms
 
 
-def with_constants(choice: EvaluationConfig, tuned: dict[str, Any]) -> EvaluationConfig:
-    """The options with every constant that they leave open.
+def constants_of(choice: EvaluationConfig, tuned: dict[str, Any]) -> Constants:
+    """The constants that are typed; where they are negative, tuned ones or defaults.
 
     Args:
-      choice: the options; a negative constant is open.
+      choice: the options.
       tuned: of `tuned_constants`.
 
     Raises:
@@ -181,14 +190,15 @@ def with_constants(choice: EvaluationConfig, tuned: dict[str, Any]) -> Evaluatio
             f"--method={choice.method}: --dynamic and --cache_size build on the plain"
             " method"
         )
-    known: dict[str, Any] = {}
+    known: dict[str, float] = {}
     if rule != "none":
         known |= DEFAULTS[rule] | tuned.get(rule, {})
     if cache:
         known |= DEFAULTS["cache"] | tuned.get(cache_key(choice), {})
-    return dataclasses.replace(
-        choice, **{n: v for n, v in known.items() if getattr(choice, n, 0) < 0}
-    )
+    for name in known:
+        typed = getattr(choice, name)
+        known[name] = known[name] if typed < 0 else typed
+    return Constants(**known)
 
 
 def cache_key(choice: EvaluationConfig) -> str:

@@ -27,7 +27,6 @@ from ptb_lm.evaluation.mixture import (
 )
 from ptb_lm.evaluation.ngrams import NGrams, estimate
 from ptb_lm.model.language_model import LanguageModel
-from ptb_lm.options import parse_weights
 from ptb_lm.runs.trained_run import TrainedRun
 from ptb_lm.system import files
 
@@ -58,6 +57,7 @@ class Members:
         runs: Sequence[TrainedRun],
         read: Callable[[str], np.ndarray],
         progress: Progress = lambda what, done, total: None,
+        weights: Sequence[float] = (),
     ):
         """Checks that the members go together.
 
@@ -66,6 +66,8 @@ class Members:
           runs: at least one.
           read: gives the ids of a split, int32 [tokens]: "train", or "valid".
           progress: called with what is done, how many steps of it, and of how many.
+          weights: of the mixture, for each run, then for the n-grams; none: the tuned
+            ones, else equal ones.
 
         Raises:
           UserError: two runs have different vocabularies, or the options contradict
@@ -81,12 +83,11 @@ class Members:
                 )
         choice = config.evaluation
         self._has_ngrams = bool(choice.ngram_order or choice.ngram_file)
-        self._weights = parse_weights(choice.mixture_weights)
+        self._weights = list(weights)
         count = len(runs) + self._has_ngrams
         if self._weights and len(self._weights) != count:
             raise UserError(
-                f"--mixture_weights={choice.mixture_weights}: {len(self._weights)}"
-                f" weights for {count} members"
+                f"--mixture_weights: {len(weights)} weights for {count} members"
             )
         is_plain = choice.method == "plain" and choice.dynamic == "none"
         if choice.mixture == "log" and (

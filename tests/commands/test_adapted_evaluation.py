@@ -138,7 +138,7 @@ def test_a_notebook_evaluates_alike(runs, capsys):
         ),
         (
             ["--runs={0},{1}", "--mixture_weights=1,1,1"],
-            "--mixture_weights=1,1,1: 3 weights for 2 members",
+            "--mixture_weights: 3 weights for 2 members",
         ),
         (
             ["--runs={0},{1}", "--mixture=log", "--dynamic=sgd"],

@@ -154,13 +154,27 @@ def options_read(mode, **values):
     return read
 
 
+ADAPTED = {
+    "data_path": "corpus",
+    "dynamic": "rms",
+    "cache_size": 3,
+    "ngram_order": 2,
+    "compare": "runs/small-corpus",
+    "confidence": 0.9,
+    "tune": True,
+}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "mode, commands",
     [
         ("sample", [{"prompt": "w1"}, {"prompt": "w1", "format": "json"}]),
         ("score", [{"text": "w1 w2"}, {"text_file": "text.txt"}]),
-        ("evaluate", [{"data_path": "corpus"}, {"text_file": "text.txt"}]),
+        (
+            "evaluate",
+            [{"data_path": "corpus"}, {"text_file": "text.txt"}, ADAPTED],
+        ),
         ("neighbours", [{}]),
         ("export", [{"export_format": "keras"}]),
         ("report", [{}]),
