@@ -17,13 +17,13 @@ from absl import flags
 from ptb_lm import __version__
 from ptb_lm.commands.help import help_page
 from ptb_lm.commands.mode import check_effect
-from ptb_lm.commands.presets import preset_file
 from ptb_lm.commands.suggestions import suggestion
 from ptb_lm.config import Config, option_groups
 from ptb_lm.errors import UserError
 from ptb_lm.options import help_text
 from ptb_lm.registry import LOADED_PLUGINS, MODES, load_plugin
 from ptb_lm.runs import resuming
+from ptb_lm.runs.presets import preset_file
 from ptb_lm.system import program
 from ptb_lm.system.quiet_start import start_tensorflow
 from ptb_lm.system.streams import prepare_streams

@@ -3,10 +3,10 @@
 import dataclasses
 import textwrap
 
-from ptb_lm.commands.presets import presets, summary
 from ptb_lm.config import option_groups
 from ptb_lm.options import format_value, help_text
 from ptb_lm.registry import MODES
+from ptb_lm.runs.presets import presets, summary
 from ptb_lm.system import program
 
 WIDTH = 79

@@ -7,9 +7,9 @@ import pytest
 
 import ptb_lm
 import run_ptb
-from ptb_lm.commands.presets import presets, summary
 from ptb_lm.config import option_groups
 from ptb_lm.registry import CELLS, MODES
+from ptb_lm.runs.presets import presets, summary
 
 ROOT = pathlib.Path(run_ptb.__file__).parent
 OPTIONS = [option for _, group in option_groups() for option in group]

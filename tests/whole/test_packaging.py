@@ -27,7 +27,7 @@ def test_presets_are_installed(tmp_path):
     code = (
         "import run_ptb\n"
         "print(run_ptb.__file__)\n"
-        "from ptb_lm.commands.presets import presets\n"
+        "from ptb_lm.runs.presets import presets\n"
         "print(*(path.name for path in presets().values()))\n"
         "print(run_ptb.parse(['--model=medium']).model.hidden_size)"
     )
