@@ -6,6 +6,7 @@ is no date in it, and a digest of its data is.
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import io
 import json
@@ -15,7 +16,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ptb_lm.errors import UserError
-from ptb_lm.reports.table import PUBLISHED, RecordedRun
+from ptb_lm.reports.layout import printable, shortened
+from ptb_lm.reports.recorded import RecordedRun, by_corpus, corpus_title
 from ptb_lm.runs.results import EpochScores
 from ptb_lm.system import files
 
@@ -39,38 +41,61 @@ STYLE: Any = {
     "grid.color": "#DDDDDD",
     "svg.hashsalt": "ptb_lm",  # ids in the file: the same every time
     "svg.fonttype": "path",
+    "text.parse_math": False,  # a name may have a $ in it
 }
 
 
-def draw_runs(runs: list[RecordedRun], folder: pathlib.Path) -> list[pathlib.Path]:
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """What `draw_runs` has done.
+
+    Attributes:
+      paths: the files written: learning_curves.svg, wall_time.svg; none where no run
+        has a curve.
+      left_out: names of the runs with one epoch, which makes no curve.
+    """
+
+    paths: list[pathlib.Path]
+    left_out: list[str]
+
+
+def draw_runs(runs: list[RecordedRun], folder: pathlib.Path) -> Drawn:
     """Draws the learning curves, against epochs and against time.
 
     Args:
-      runs: what to draw; runs on the words or characters of one corpus share a panel.
+      runs: what to draw; runs that may be compared share a panel.
       folder: where the figures go; made if it is missing.
-
-    Returns:
-      The files written: learning_curves.svg, wall_time.svg.
 
     Raises:
       UserError: matplotlib is not there, or a file cannot be written.
     """
-    data: dict[str, Any] = {}
-    for run in runs:
-        results = run.results
-        tokens = {"word": "words", "char": "characters"}[run.config.data.token_type]
-        title = f"{results.corpus}, {tokens}"
-        panel = data.setdefault(title, {"runs": {}, "lines": {}})
-        panel["runs"][run.name] = _curves(results.epochs)
-        published = PUBLISHED.get((results.corpus, results.parameters))
-        if published:
-            panel["lines"][f"published, {results.model}"] = published[1]
-        if results.floor_perplexity is not None:
-            panel["lines"]["lowest possible"] = results.floor_perplexity
+    drawn = [run for run in runs if len(run.results.epochs) > 1]
+    left_out = [run.name for run in runs if run not in drawn]
+    if not drawn:
+        return Drawn([], left_out)
+    data = {
+        corpus_title(corpus): _panel(members)
+        for corpus, members in by_corpus(drawn).items()
+    }
     curves, times = folder / "learning_curves.svg", folder / "wall_time.svg"
     _save(curves, data, lambda figure: _panels(figure, data, "epoch"))
     _save(times, data, lambda figure: _panels(figure, data, "hours"))
-    return [curves, times]
+    return Drawn([curves, times], left_out)
+
+
+def _panel(runs: list[RecordedRun]) -> dict[str, Any]:
+    """The curves of runs that may be compared, and the lines to compare them with."""
+    lines = {}
+    for run in runs:
+        published = run.published()
+        if published and published.valid is not None:
+            lines[f"published, {run.results.model}"] = published.valid
+        if run.results.floor_perplexity is not None:
+            lines["lowest possible"] = run.results.floor_perplexity
+    return {
+        "runs": {run.name: _curves(run.results.epochs) for run in runs},
+        "lines": lines,
+    }
 
 
 def _curves(epochs: list[EpochScores]) -> dict[str, list[float]]:
@@ -115,11 +140,14 @@ def _panels(figure: Any, data: dict[str, Any], axis: str) -> None:
     for axes in panels[len(data) :]:
         axes.remove()
     for axes, (title, panel) in zip(panels, data.items(), strict=False):
+        handles: list[Any] = []
         for index, (name, run) in enumerate(panel["runs"].items()):
             colour = COLOURS[index % len(COLOURS)]
             marker = MARKERS[index % len(MARKERS)]
             style = {"marker": marker, "ms": 4, "markevery": len(run[axis]) // 40 + 1}
-            axes.plot(run[axis], run["valid"], color=colour, label=name, **style)
+            handles += axes.plot(
+                run[axis], run["valid"], color=colour, label=name, **style
+            )
             if axis == "epoch":
                 axes.plot(run[axis], run["train"], color=colour, ls="--", lw=1)
         for index, (name, value) in enumerate(panel["lines"].items()):
@@ -132,13 +160,15 @@ def _panels(figure: Any, data: dict[str, Any], axis: str) -> None:
                 va="bottom",
                 fontsize=8,
             )
-        axes.set_title(title, loc="left")
+        axes.set_title(printable(title), loc="left")
         dashes = ", valid (solid) and train (dashed)" if axis == "epoch" else ", valid"
         axes.set_ylabel(f"perplexity{dashes}")
         axes.set_xlabel("epoch" if axis == "epoch" else "hours of wall time")
         axes.xaxis.get_major_locator().set_params(integer=axis == "epoch")
         _logarithmic(axes)
-        axes.legend(frameon=False)
+        # Given as a list, a name with an underscore at its front is there too.
+        names = [shortened(printable(name)) for name in panel["runs"]]
+        axes.legend(handles, names, frameon=False)
 
 
 def _logarithmic(axes: Any) -> None:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from ptb_lm.errors import UserError
+from ptb_lm.reports.layout import markdown_text
 from ptb_lm.runs.trained_run import TrainedRun
 
 DEFAULT_WORDS = 10  # the most frequent ones, where none are given
@@ -52,14 +53,8 @@ def neighbours_table(run: TrainedRun, words: list[str], count: int) -> str:
     lines = ["| word | nearest words, with their cosine |", "|---|---|"]
     for word, row, values in zip(words, ids, cosines, strict=True):
         near = [
-            f"{_cell(token)} {cosine:.2f}"
+            f"{markdown_text(token)} {cosine:.2f}"
             for token, cosine in zip(vocabulary.decode(row), values, strict=True)
         ]
-        lines.append(f"| {_cell(word)} | {', '.join(near)} |")
+        lines.append(f"| {markdown_text(word)} | {', '.join(near)} |")
     return "\n".join(lines) + "\n"
-
-
-def _cell(token: str) -> str:
-    """A token as Markdown shows it in a table."""
-    shown = token if token.isprintable() and not token.isspace() else ascii(token)
-    return f"`{shown}`" if set(shown) & set("<>|*_\\`$#") else shown

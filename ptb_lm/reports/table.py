@@ -1,108 +1,176 @@
 """The results table, made from recorded runs and nothing else."""
 
-import dataclasses
-import pathlib
 import statistics
+from collections.abc import Sequence
 
-from ptb_lm.config import Config
 from ptb_lm.errors import UserError
-from ptb_lm.runs.folder import RunFolder
-from ptb_lm.runs.results import Results
+from ptb_lm.reports.layout import (
+    Row,
+    markdown_table,
+    markdown_text,
+    paragraph,
+    printable,
+    text_table,
+)
+from ptb_lm.reports.recorded import RecordedRun, by_corpus, corpus_title
 from ptb_lm.system.progress import duration
 
-# Train, valid and test perplexity printed in the header of the PTB tutorial's
-# ptb_word_lm.py. They are the tutorial's own: Zaremba et al. (2014), table 1, give
-# 86.2 / 82.7 for the valid and test text of medium, and 82.2 / 78.4 of large. The
-# number of parameters tells the models apart, tied ones among them.
-PUBLISHED = {
-    ("ptb", 4_651_600): (37.99, 121.39, 115.91),  # small
-    ("ptb", 19_775_200): (48.45, 86.16, 82.07),  # medium
-    ("ptb", 66_022_000): (37.87, 82.62, 78.29),  # large
+RUN = "run"
+# Perplexities and bits, of which the seeds of a configuration have a mean and a
+# standard deviation: title -> format.
+_SCORES = {
+    "train": ".2f",
+    "valid": ".2f",
+    "test": ".2f",
+    "bits a character,\nvalid / test": ".3f",
 }
+# Other numbers, which have a mean.
+_NUMBERS = {"parameters": ",.0f", "PFLOP": ".3g", "tokens/s": ",.0f"}
+_TITLES = (
+    RUN,
+    "parameters",
+    "PFLOP",
+    "epochs",
+    *_SCORES,
+    "published\nvalid / test",
+    "seed",
+    "tokens/s",
+    "wall time",
+)
+# Those that a narrow terminal shows first.
+_IMPORTANCE = (
+    RUN,
+    "test",
+    "valid",
+    "train",
+    "epochs",
+    "bits a character,\nvalid / test",
+    "published\nvalid / test",
+    "seed",
+    "PFLOP",
+    "wall time",
+    "parameters",
+    "tokens/s",
+)
 
-_HEADER = """\
-| run | parameters | PFLOP | epochs | train | valid | test | published valid / test | \
-bits a character, valid / test | seed | tokens/s | wall time |
-|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|
-"""
 
+def results_table(runs: list[RecordedRun], width: int | None = None) -> str:
+    """Tables of runs, one for each corpus; the Penn Treebank's words come first.
 
-@dataclasses.dataclass(frozen=True)
-class RecordedRun:
-    """What a run folder says of a run that has measured an epoch.
-
-    Attributes:
-      path: the folder.
-      results: of results.json.
-      config: of flags.txt.
-    """
-
-    path: pathlib.Path
-    results: Results
-    config: Config
-
-    @property
-    def name(self) -> str:
-        """Of its folder."""
-        return self.path.resolve().name
-
-
-def recorded_runs(folder: pathlib.Path) -> list[RecordedRun]:
-    """The runs in a folder that have measured an epoch, by name.
+    After runs that differ in their seed alone stands their mean, with the standard
+    deviation (of n - 1).
 
     Args:
-      folder: a run folder, or a folder of run folders.
-
-    Raises:
-      UserError: there is none, or one cannot be read.
-    """
-    files = [*folder.glob("results.json"), *folder.glob("*/results.json")]
-    if not files:
-        raise UserError(f"--save_path={folder}: no recorded run (results.json) there")
-    return [_recorded(RunFolder(path)) for path in sorted({f.parent for f in files})]
-
-
-def _recorded(folder: RunFolder) -> RecordedRun:
-    """A run that has measured an epoch; UserError where it has not."""
-    results = folder.read_results()
-    if not results.epochs:
-        raise UserError(f"{folder.path}/results.json: not a run's results: no epochs")
-    return RecordedRun(folder.path, results, folder.config())
-
-
-def results_table(runs: list[RecordedRun]) -> str:
-    """Markdown table of runs, at least one.
+      runs: at least one.
+      width: characters of a terminal's line. It gets text, with the columns for which
+        there is room. None: Markdown, with all columns.
 
     Raises:
       UserError: the results of one do not say what machine they were measured on.
     """
     machines = sorted({_machine(run) for run in runs})
-    table = _HEADER + "".join(map(_row, runs))
-    return table + "\nMeasured on: " + "; ".join(machines) + ".\n"
+    parts, left_out = [], set[str]()
+    for corpus, members in by_corpus(runs).items():
+        title, rows = corpus_title(corpus), _rows(members)
+        if width is None:
+            heading, body = f"**{markdown_text(title)}**", markdown_table(_TITLES, rows)
+        else:
+            body, without = text_table(_TITLES, rows, width, _IMPORTANCE)
+            heading = printable(title)
+            left_out.update(without)
+        parts.append(f"{heading}\n\n{body}")
+    if left_out:
+        names = ", ".join(t.replace("\n", " ") for t in _TITLES if t in left_out)
+        note = f"No room for: {names}. A pipe or a file gets the whole table."
+        parts.append(paragraph(note, width))
+    unfinished = [
+        f"{printable(run.name)} ({_epochs(run)} epochs)"
+        for run in runs
+        if not run.results.last_weights
+    ]
+    if unfinished:
+        parts.append(
+            paragraph(f"Without final scores: {', '.join(unfinished)}.", width)
+        )
+    parts.append(paragraph(f"Measured on: {'; '.join(machines)}.", width))
+    return "\n".join(parts)
 
 
-def _row(run: RecordedRun) -> str:
+def _rows(runs: list[RecordedRun]) -> list[Row]:
+    """The rows of one corpus: runs by name, each configuration's together."""
+    rows: list[Row] = []
+    groups: dict[object, list[RecordedRun]] = {}
+    for run in runs:
+        groups.setdefault(run.same_but_seed(), []).append(run)
+    for members in groups.values():
+        rows += map(_row, members)
+        scored = {r.results.seed: r for r in members if r.results.last_weights}
+        if len(scored) > 1:
+            rows.append(_mean([*scored.values()]))
+    return rows
+
+
+def _row(run: RecordedRun) -> Row:
     """Scores of the last weights, as published; of an unfinished run, so far."""
+    formats = _SCORES | _NUMBERS
+    published = run.published()
+    cells = {
+        title: " / ".join(format(value, formats[title]) for value in values)
+        for title, values in _values(run).items()
+    }
+    cells |= {
+        RUN: run.name,
+        "epochs": _epochs(run),
+        "seed": str(run.results.seed),
+        "wall time": duration(run.results.wall_seconds),
+    }
+    if published:
+        valid = "-" if published.valid is None else published.valid
+        cells["published\nvalid / test"] = f"{valid} / {published.test}"
+    return cells
+
+
+def _mean(runs: Sequence[RecordedRun]) -> Row:
+    """Means over runs of one configuration, each with another seed."""
+    values = [_values(run) for run in runs]
+    cells = {}
+    for title in values[0]:
+        columns = [*zip(*(each[title] for each in values), strict=False)]
+        cells[title] = " / ".join(_spread(title, column) for column in columns)
+    seconds = statistics.mean(run.results.wall_seconds for run in runs)
+    return cells | {RUN: f"mean of {len(runs)} seeds", "wall time": duration(seconds)}
+
+
+def _spread(title: str, values: Sequence[float]) -> str:
+    """The mean of some numbers; of scores, with the standard deviation."""
+    mean = statistics.mean(values)
+    if title in _NUMBERS:
+        return format(mean, _NUMBERS[title])
+    deviation = statistics.stdev(values)
+    return f"{mean:{_SCORES[title]}} ± {deviation:{_SCORES[title]}}"
+
+
+def _values(run: RecordedRun) -> dict[str, list[float]]:
+    """The numbers of a run by title; none where it has none."""
     results, last = run.results, run.results.last_weights
     epoch = results.epochs[-1]
-    speed = statistics.median(each.tokens_per_second for each in results.epochs)
-    published = PUBLISHED.get((results.corpus, results.parameters))
-    bits = [epoch.valid_bits_per_character, last and last.test_bits_per_character]
-    cells = [
-        run.name,
-        f"{results.parameters:,}",
-        f"{_training_flop(run) / 1e15:.3g}",
-        f"{len(results.epochs)} of {run.config.training.max_max_epoch}",
-        f"{epoch.train_perplexity:.2f}",
-        f"{epoch.valid_perplexity:.2f}",
-        f"{last.test_perplexity:.2f}" if last else "",
-        f"{published[1]} / {published[2]}" if published else "",
-        " / ".join(f"{value:.3f}" for value in bits if value is not None),
-        str(results.seed),
-        f"{speed:,.0f}",
-        duration(results.wall_seconds),
-    ]
-    return "| " + " | ".join(cells) + " |\n"
+    bits = [epoch.valid_bits_per_character]
+    if last:
+        bits.append(last.test_bits_per_character)
+    speeds = [each.tokens_per_second for each in results.epochs]
+    return {
+        "parameters": [results.parameters],
+        "PFLOP": [_training_flop(run) / 1e15],
+        "train": [epoch.train_perplexity],
+        "valid": [epoch.valid_perplexity],
+        "test": [last.test_perplexity] if last else [],
+        "bits a character,\nvalid / test": [b for b in bits if b is not None],
+        "tokens/s": [statistics.median(speeds)],
+    }
+
+
+def _epochs(run: RecordedRun) -> str:
+    return f"{len(run.results.epochs)} of {run.config.training.max_max_epoch}"
 
 
 def _training_flop(run: RecordedRun) -> int:

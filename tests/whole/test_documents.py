@@ -7,8 +7,9 @@ import pytest
 
 import run_ptb
 from ptb_lm.config import Config, option_groups
-from ptb_lm.errors import UserError
-from ptb_lm.reports import table
+from ptb_lm.reports.not_run import not_run_table
+from ptb_lm.reports.recorded import read_runs
+from ptb_lm.reports.table import results_table
 from tests.support.documents import DOCUMENTS, PROJECT, README, marked, prose
 
 BUILD = DOCUMENTS["BUILD.md"]
@@ -29,19 +30,18 @@ def is_full(run):
 
 def test_results_tables_are_the_ones_that_the_runs_make():
     """The Penn Treebank's words at the full schedule, and all else apart."""
-    runs = table.recorded_runs(RESULTS)
+    runs = read_runs(RESULTS).runs
     full = [run for run in runs if is_full(run)]
     other = [run for run in runs if not is_full(run)]
     assert full and other
-    assert marked(README, "results") == table.results_table(full)
-    assert marked(README, "other runs") == table.results_table(other)
+    assert marked(README, "results") == results_table(full)
+    assert marked(README, "other runs") == results_table(other)
+    assert marked(README, "not run") == not_run_table(runs)
 
 
 def test_runs_by_another_schedule_than_the_published_one_have_a_note():
     schedules = {
-        run.config.training.schedule
-        for run in table.recorded_runs(RESULTS)
-        if is_full(run)
+        run.config.training.schedule for run in read_runs(RESULTS).runs if is_full(run)
     }
     text = " ".join(prose(README).split())
     assert (SCHEDULE_NOTE in text) == (schedules != {"zaremba"})
@@ -154,37 +154,3 @@ def test_presets_are_valid(preset):
 def test_flags_of_a_run_are_the_configuration():
     config = run_ptb.parse(["--model=medium", "--tied", "--seed=5"])
     assert Config.from_text(config.to_text(), "text") == config
-
-
-def write_run(folder, results=None, flags=None):
-    folder.mkdir(parents=True)
-    recorded = PROJECT / "results" / "small"
-    text = (recorded / "results.json").read_text() if results is None else results
-    (folder / "results.json").write_text(text)
-    text = (recorded / "flags.txt").read_text() if flags is None else flags
-    (folder / "flags.txt").write_text(text)
-
-
-def test_table_of_an_unfinished_run(tmp_path):
-    results = json.loads((PROJECT / "results/small/results.json").read_text())
-    results["epochs"] = results["epochs"][:3]
-    del results["last_weights"]
-    write_run(tmp_path / "mine", json.dumps(results))
-    third = results["epochs"][2]
-    train, valid = third["train_perplexity"], third["valid_perplexity"]
-    row = table.results_table(table.recorded_runs(tmp_path)).splitlines()[2]
-    assert row.startswith(
-        f"| mine | 4,651,600 | 0.0442 | 3 of 13 | {train:.2f} | {valid:.2f} |  |"
-    )
-
-
-@pytest.mark.parametrize("results", ["", "[]", "{}", '{"epochs": []}', '{"epochs": 1}'])
-def test_damaged_results(tmp_path, results):
-    write_run(tmp_path / "run", results)
-    with pytest.raises(UserError, match=r"results\.json: not"):
-        table.results_table(table.recorded_runs(tmp_path))
-
-
-def test_no_runs(tmp_path):
-    with pytest.raises(UserError, match="no recorded run"):
-        table.results_table(table.recorded_runs(tmp_path))
