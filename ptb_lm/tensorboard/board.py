@@ -95,7 +95,7 @@ def open_board(
     events = Events(folder, step, epochs, parts)
     observers = [
         HParams(events, columns(config, corpus.name), folder.resolve().name),
-        Curves(events, floor),
+        Curves(events, floor, epochs),
     ]
     if options.sample_tokens:
         observers.append(TextSamples(events, model, corpus, config))

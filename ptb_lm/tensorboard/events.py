@@ -1,9 +1,10 @@
 """TensorBoard's event files.
 
-Train and valid have a folder, and so a curve, each; tags are the same in both,
-so that TensorBoard draws them on one chart. What is of the run as a whole is in
-the run's own folder. TensorBoard's names are these folders': small-ptb,
-small-ptb/train, small-ptb/valid.
+TensorBoard draws a curve for each folder that has the tag of a chart, and calls it by
+the folder's name. So what is measured of the validation text has a folder of its own,
+with the tags of the training text: they are on one chart. All else is in the run's
+folder: `small-ptb` is the run and its training text, `small-ptb/valid` its validation
+text. TensorBoard shows no run until asked when there are more than 40 folders.
 """
 
 import contextlib
@@ -19,12 +20,13 @@ from ptb_lm.errors import UserError
 from ptb_lm.runs.results import EpochScores
 from ptb_lm.system import files
 
-# Parts of a run: folders in its folder.
+# Parts of a run: folders in its folder. TRAIN is one only in runs of version 0.1, see
+# `Events`.
 RUN, TRAIN, VALID, FLOOR = ".", "train", "valid", "floor"
 _PENDING = "pending"  # not a name that TensorBoard takes for events
 _FRAME_BYTES = 16  # of a TFRecord: length, its checksum, the content's checksum
 # Tags that begin with one of these are counted in epochs, all others in steps.
-_BY_EPOCH = ("epoch/", "_hparams_/")
+_BY_EPOCH = ("epoch/", "summary/", "_hparams_/")
 
 
 @contextlib.contextmanager
@@ -43,8 +45,8 @@ class Events:
     Points that an interrupted process wrote after its last checkpoint are
     dropped first, so that a resumed run has none twice.
 
-    Attributes:
-      tags: those of the events that were there, by part.
+    What is of TRAIN goes into the run's folder, unless there is a folder for it
+    already: a run that version 0.1 began goes on in its folders.
     """
 
     def __init__(
@@ -57,26 +59,35 @@ class Events:
         """Opens the writers.
 
         Args:
-          folder: of the run; holds a folder for each part.
+          folder: of the run; holds a folder for some of the parts.
           step: points of later steps are dropped.
           epochs: the epochs that are done; points of later epochs are dropped.
           parts: what will be written: RUN, TRAIN, VALID, FLOOR.
         """
         self._folder = folder
-        self.tags: dict[str, set[str]] = {}
-        self._writers = {}
-        for part in parts:
-            with _user_errors(folder / part):
-                keep_in_order(folder / part)
+        self._train = TRAIN if (folder / TRAIN).is_dir() else RUN
+        self._tags: dict[pathlib.Path, set[str]] = {}
+        self._writers: dict[pathlib.Path, tf.summary.SummaryWriter] = {}
+        places = dict.fromkeys(map(self._place, parts))
+        for place in places:
+            with _user_errors(place):
+                keep_in_order(place)
         # An epoch's last step can be in a checkpoint without its valid score.
         valid_step = epochs[-1].step if epochs else 0
-        for part in parts:
-            last_step = valid_step if part in (VALID, FLOOR) else step
-            with _user_errors(folder / part):
-                self.tags[part] = drop_events_after(
-                    folder / part, last_step, len(epochs)
-                )
-                self._writers[part] = tf.summary.create_file_writer(str(folder / part))
+        of_epochs = [self._place(part) for part in (VALID, FLOOR)]
+        for place in places:
+            last_step = valid_step if place in of_epochs else step
+            with _user_errors(place):
+                self._tags[place] = drop_events_after(place, last_step, len(epochs))
+                self._writers[place] = tf.summary.create_file_writer(str(place))
+
+    def tags(self, part: str) -> set[str]:
+        """The tags of the events that were there, in a part."""
+        return self._tags[self._place(part)]
+
+    def _place(self, part: str) -> pathlib.Path:
+        """The folder of a part."""
+        return self._folder / (self._train if part == TRAIN else part)
 
     def scalars(self, part: str, step: int, values: dict[str, float]) -> None:
         """Writes one point of each tag.
@@ -111,7 +122,8 @@ class Events:
     @contextlib.contextmanager
     def _at(self, part: str, step: int) -> Iterator[None]:
         """Has a part's writer take what is written, at a step."""
-        folder, writer = self._folder / part, self._writers[part]
+        folder = self._place(part)
+        writer = self._writers[folder]
         # TensorFlow keeps a tensor of every Python number that it is ever given, but
         # not of NumPy's.
         with _user_errors(folder), writer.as_default(step=np.asarray(step, np.int64)):

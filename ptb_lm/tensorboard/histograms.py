@@ -9,7 +9,10 @@ from ptb_lm.tensorboard.observer import Observer
 
 
 class Histograms(Observer):
-    """Writes the weights, and the gradients of the next step, at intervals."""
+    """Writes the weights, and the gradients of the next step, at intervals.
+
+    The gradient of a weight stands beside it, in the last group of charts.
+    """
 
     def __init__(
         self,
@@ -38,5 +41,6 @@ class Histograms(Observer):
         """Writes a point where it is due."""
         if step % self._every == 0:
             values = {f"weights/{n}": value for n, value in self._weights.items()}
-            values |= {f"gradients/{n}": g for n, g in self._gradients().items()}
+            gradients = self._gradients().items()
+            values |= {f"weights/{n}/gradient": value for n, value in gradients}
             self._events.histograms(TRAIN, step, values)

@@ -1,7 +1,8 @@
 """What TensorBoard's HParams table knows of a run.
 
-A session is a run: its folder holds the records made here, and the metrics are
-curves of the folders in it, as `tensorboard.plugins.hparams.summary` says.
+A session is a run: its folder holds the records made here. The metrics are curves of
+that folder or, with a group, of a folder in it, as
+`tensorboard.plugins.hparams.summary` says. The table has the last value of each.
 """
 
 import time
@@ -10,15 +11,18 @@ from tensorboard.plugins.hparams import api as hp
 from tensorboard.plugins.hparams import api_pb2, metadata, summary
 
 from ptb_lm.config import Config
+from ptb_lm.tensorboard.curves import BEST_VALID, TEST
 from ptb_lm.tensorboard.events import RUN, Events
 from ptb_lm.tensorboard.observer import Observer
 
 Value = bool | int | float | str
 
 METRICS = [
-    hp.Metric("epoch/perplexity", group="valid", display_name="valid perplexity"),
-    hp.Metric("epoch/perplexity", group="train", display_name="train perplexity"),
-    hp.Metric("step/tokens_per_second", group="train", display_name="tokens/s"),
+    hp.Metric("epoch/perplexity", group="valid", display_name="valid perplexity, last"),
+    hp.Metric(BEST_VALID, display_name="valid perplexity, best"),
+    hp.Metric(TEST, display_name="test perplexity of the best"),
+    hp.Metric("epoch/perplexity", display_name="train perplexity, last"),
+    hp.Metric("step/tokens_per_second", display_name="tokens/s"),
 ]
 # Columns that the table begins with; of the others, those of "A" come first.
 FIRST = {"corpus", "model", "hidden_size", "keep_prob", "tied"}
@@ -42,7 +46,7 @@ class HParams(Observer):
           name: of the run.
         """
         self._events = events
-        if metadata.SESSION_START_INFO_TAG not in events.tags[RUN]:
+        if metadata.SESSION_START_INFO_TAG not in events.tags(RUN):
             events.records(RUN, 0, opening_records(values, name))
 
     def after_training(self, epochs: int) -> None:

@@ -1,5 +1,6 @@
 """A profile of chosen training steps, for TensorBoard's Profile page."""
 
+import contextlib
 import pathlib
 import re
 
@@ -31,7 +32,11 @@ def profiled_steps(option: str) -> tuple[int, int]:
 
 
 class Profile(Observer):
-    """Records what TensorFlow does from one step to another, once."""
+    """Records what TensorFlow does from one step to another, once.
+
+    Meanwhile a call of the compiled loop takes one step, and each is marked by its
+    number: the Profile page knows of no other steps.
+    """
 
     def __init__(self, steps: tuple[int, int], folder: pathlib.Path, step: int):
         """Begins to record where it is time to.
@@ -42,24 +47,34 @@ class Profile(Observer):
           step: training steps taken.
         """
         self._bounds, self._folder = steps, folder
-        self._running = False
+        self._mark: contextlib.ExitStack | None = None
         self.after_steps(step)
 
     def steps_to_next(self, step: int) -> int | None:
-        """Steps until the beginning or the end, whichever is next."""
-        return min((b - step for b in self._bounds if b > step), default=None)
+        """Steps until the beginning; one, while it records."""
+        first, last = self._bounds
+        if step < first:
+            return first - step
+        return 1 if step < last else None
 
     def after_steps(self, step: int) -> None:
-        """Begins or ends the recording where it is time to."""
+        """Begins or ends the recording where it is time to, and marks the steps."""
         if step == self._bounds[0]:
             options = tf.profiler.experimental.ProfilerOptions(host_tracer_level=2)
             tf.profiler.experimental.start(str(self._folder), options)
-            self._running = True
-        elif step >= self._bounds[1]:
+            self._mark = contextlib.ExitStack()
+        if self._mark is None:
+            return
+        self._mark.close()
+        if step < self._bounds[1]:
+            trace = tf.profiler.experimental.Trace("train", step_num=step + 1, _r=1)
+            self._mark.enter_context(trace)
+        else:
             self.close()
 
     def close(self) -> None:
         """Writes what was recorded."""
-        if self._running:
+        if self._mark is not None:
+            self._mark.close()
+            self._mark = None
             tf.profiler.experimental.stop()
-            self._running = False

@@ -4,6 +4,8 @@ They do not change the training: they depend on the weights, the seed and the pr
 alone.
 """
 
+import html
+
 import tensorflow as tf
 
 from ptb_lm.config import Config
@@ -72,9 +74,11 @@ class TextSamples(Observer):
         self._model = TextModel(
             model, corpus.vocabulary, config.data.token_type, config.data.normalize
         )
+        given, rules = prompts(config, corpus), TokenRules.of(config.data)
+        self._beginnings = [_as_read(prompt, rules, corpus) for prompt in given]
         # TensorFlow keeps a tensor of every Python number that it is ever given.
         self._arguments = {
-            "prompts": tf.constant(prompts(config, corpus)),
+            "prompts": tf.constant(given),
             "num_tokens": tf.constant(config.tensorboard.sample_tokens),
             "temperature": tf.constant(1.0),
             "top_k": tf.constant(0),
@@ -84,12 +88,19 @@ class TextSamples(Observer):
         }
 
     def after_epoch(self, scores: EpochScores) -> None:
-        """Writes the texts by the present weights, prompts and all."""
-        texts = self._model.generate(**self._arguments)["texts"]
-        # As code: <unk> and $ are to be seen as they are.
+        """Writes the texts by the present weights; their prompts are bold."""
+        texts = self._model.generate(**self._arguments)["texts"].numpy().tolist()
+        # As HTML, in which a text can hide no markup: Markdown has no such thing.
         blocks = [
-            "\n".join(f"    {line}" for line in text.decode().split("\n"))
-            for text in texts.numpy().tolist()
+            f"<pre><strong>{html.escape(beginning)}</strong>"
+            f"{html.escape(text.decode()[len(beginning) :])}</pre>"
+            for beginning, text in zip(self._beginnings, texts, strict=True)
         ]
-        markdown = "\n\n---\n\n".join(blocks)
-        self._events.text(RUN, scores.epoch, "epoch/samples", markdown)
+        self._events.text(RUN, scores.epoch, "epoch/samples", "\n\n".join(blocks))
+
+
+def _as_read(prompt: str, rules: TokenRules, corpus: Corpus) -> str:
+    """What a generated text begins with: the prompt as the model reads it."""
+    tokens = rules.split(prompt, close_lines=False)
+    vocabulary = corpus.vocabulary
+    return rules.join(vocabulary.decode(vocabulary.encode(tokens)))

@@ -20,6 +20,7 @@ from ptb_lm.runs.folder import RunFolder
 from ptb_lm.runs.provenance import provenance
 from ptb_lm.runs.results import EpochScores, Results, SplitScores
 from ptb_lm.runs.trained_run import TrainedRun
+from ptb_lm.tensorboard.curves import write_test_score
 from ptb_lm.tensorboard.projector import write_embeddings
 from ptb_lm.training.accounting import Accounting, check_finite
 from ptb_lm.training.cost import token_flop
@@ -146,7 +147,7 @@ def finish_run(
 ) -> Results:
     """Scores the last and the best weights, and writes what is made of them, once.
 
-    The embedding for TensorBoard's Projector, the exports and results.json.
+    The test score and the embedding for TensorBoard, the exports and results.json.
 
     Args:
       folder: of the run.
@@ -177,6 +178,7 @@ def finish_run(
     results = dataclasses.replace(
         results, finished=True, last_weights=last, best_weights=best
     )
+    write_test_score(folder.path, results)
     run.results = results  # what the export tells; it is written when all is done
     export_run(run)
     folder.write_results(results)

@@ -1,5 +1,6 @@
 """TensorBoard events: every point once, whatever happened to the process."""
 
+import dataclasses
 import pathlib
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from ptb_lm.errors import UserError
-from ptb_lm.tensorboard.curves import Curves
+from ptb_lm.tensorboard.curves import TEST, Curves, write_test_score
 from ptb_lm.tensorboard.events import (
     FLOOR,
     RUN,
@@ -18,6 +19,7 @@ from ptb_lm.tensorboard.events import (
 )
 from ptb_lm.tensorboard.hparams import HParams
 from tests.support.events import event_files, read_points, scores_of
+from tests.support.results import RESULTS
 
 
 def write(folder, steps, epochs, done=(), at_step=0, floor=None):
@@ -25,10 +27,11 @@ def write(folder, steps, epochs, done=(), at_step=0, floor=None):
     parts = (RUN, TRAIN, VALID) + (() if floor is None else (FLOOR,))
     events = Events(folder, at_step, done, parts)
     HParams(events, {}, "run")
+    curves = Curves(events, floor, done)
     for step in steps:
         events.scalars(TRAIN, step, {"step/perplexity": float(step)})
     for scores in epochs:
-        Curves(events, floor).after_epoch(scores)
+        curves.after_epoch(scores)
     events.close()
 
 
@@ -37,8 +40,9 @@ def test_curves_and_tags(tmp_path):
     assert read_points(tmp_path / "run") == {
         (".", "_hparams_/experiment"): [(0,)],
         (".", "_hparams_/session_start_info"): [(0,)],
-        ("train", "step/perplexity"): [(3, 3.0), (6, 6.0)],
-        ("train", "epoch/perplexity"): [(1, 10.0)],
+        (".", "step/perplexity"): [(3, 3.0), (6, 6.0)],
+        (".", "epoch/perplexity"): [(1, 10.0)],
+        (".", "summary/best_valid_perplexity"): [(1, 20.0)],
         ("valid", "epoch/perplexity"): [(1, 20.0)],
         ("valid", "step/perplexity"): [(6, 20.0)],
         ("floor", "epoch/perplexity"): [(1, 1.5)],
@@ -51,9 +55,9 @@ def test_points_after_the_checkpoint_are_dropped(tmp_path):
     write(tmp_path, range(2, 13, 2), epochs, floor=1.5)
     write(tmp_path, [8, 10, 12], epochs[1:], epochs[:1], at_step=7, floor=1.5)
     points = read_points(tmp_path)
-    assert [s for s, _ in points["train", "step/perplexity"]] == [2, 4, 6, 8, 10, 12]
+    assert [s for s, _ in points[".", "step/perplexity"]] == [2, 4, 6, 8, 10, 12]
     assert [s for s, _ in points["valid", "step/perplexity"]] == [4, 8]
-    for curve in ("train", "valid", "floor"):
+    for curve in (".", "valid", "floor"):
         assert [s for s, _ in points[curve, "epoch/perplexity"]] == [1, 2]
 
 
@@ -68,10 +72,10 @@ def test_a_later_process_writes_a_later_file(tmp_path, ahead):
             path.rename(path.with_name(".".join(parts)))
     write(tmp_path, [], [], at_step=3)
     steps = []
-    for path in event_files(tmp_path / "train"):  # as TensorBoard reads them
+    for path in sorted(tmp_path.glob("*tfevents*")):  # as TensorBoard reads them
         records = tf.data.TFRecordDataset(str(path)).as_numpy_iterator()
         events = map(tf.compat.v1.Event.FromString, records)
-        steps += [event.step for event in events if event.summary.value]
+        steps += [e.step for e in events if e.summary.value and e.step]
     assert steps == [1, 2, 3]
 
 
@@ -88,12 +92,40 @@ def test_texts_histograms_and_sessions_once(tmp_path):
         session.after_training(2)
         events.close()
     points = read_points(run)
-    assert [point[0] for point in points["train", "weights/embedding"]] == [4, 8]
+    assert [point[0] for point in points[".", "weights/embedding"]] == [4, 8]
     texts = [(1, b"epoch 1"), (2, b"epoch 2")]
     assert points[".", "epoch/samples"] == texts
     for name, at in (("experiment", 0), ("start_info", 0), ("end_info", 2)):
         (tag,) = (tag for _, tag in points if tag.endswith(name))
         assert points[".", tag] == [(at,)]
+
+
+def test_a_run_of_version_0_1_goes_on_in_its_folders(tmp_path):
+    """It has a folder for the training text."""
+    (tmp_path / "train").mkdir()
+    write(tmp_path, [3], [scores_of(1, 3)])
+    write(tmp_path, [6], [], [scores_of(1, 3)], at_step=3)
+    points = read_points(tmp_path)
+    assert points["train", "step/perplexity"] == [(3, 3.0), (6, 6.0)]
+    assert points["train", "epoch/perplexity"] == [(1, 10.0)]
+    assert (".", "step/perplexity") not in points
+    assert (".", "_hparams_/experiment") in points
+
+
+def test_the_best_so_far_survives_a_resume(tmp_path):
+    epochs = [scores_of(1, 4), scores_of(2, 8), scores_of(3, 12)]
+    worse = [dataclasses.replace(e, valid_perplexity=50.0) for e in epochs]
+    write(tmp_path, [], epochs[:1])
+    write(tmp_path, [], [worse[1]], epochs[:1], at_step=4)
+    write(tmp_path, [], [epochs[2]], [epochs[0], worse[1]], at_step=8)
+    best = read_points(tmp_path)[".", "summary/best_valid_perplexity"]
+    assert best == [(1, 20.0), (2, 20.0), (3, pytest.approx(20 / 3))]
+
+
+def test_the_test_score_is_written_once(tmp_path):
+    for _ in range(2):
+        write_test_score(tmp_path, RESULTS)
+    assert read_points(tmp_path) == {(".", TEST): [(2, 25.75)]}
 
 
 def test_an_epoch_that_is_evaluated_again(tmp_path):
@@ -102,19 +134,21 @@ def test_an_epoch_that_is_evaluated_again(tmp_path):
     write(tmp_path, [], [scores_of(1, 4)], at_step=4)
     points = read_points(tmp_path)
     assert points["valid", "step/perplexity"] == [(4, 20.0)]
-    assert points["train", "step/perplexity"] == [(4, 4.0)]
+    assert points[".", "step/perplexity"] == [(4, 4.0)]
 
 
 def test_a_record_cut_short_is_dropped(tmp_path):
     """At every length: what is whole before the cut stays, nothing else."""
     write(tmp_path / "whole", [1, 2, 3], [])
-    (whole,) = event_files(tmp_path / "whole" / "train")
+    (whole,) = (tmp_path / "whole").glob("*tfevents*")
     content = whole.read_bytes()
     ends = [0]
     while ends[-1] < len(content):
         size = int.from_bytes(content[ends[-1] : ends[-1] + 8], "little")
         ends.append(ends[-1] + 8 + 4 + size + 4)
-    assert ends[-1] == len(content) and len(ends) == 5  # version and three points
+    assert (
+        ends[-1] == len(content) and len(ends) == 7
+    )  # version, two records of HParams and three points
     folder = tmp_path / "cut" / "train"
     folder.mkdir(parents=True)
     path = folder / "events.out.tfevents.1.host"
@@ -129,7 +163,7 @@ def test_a_record_cut_short_is_dropped(tmp_path):
 def test_whole_files_are_not_touched(tmp_path):
     write(tmp_path, [1, 2], [scores_of(1, 2)])
     before = {p: (p.read_bytes(), p.stat().st_ino) for p in event_files(tmp_path)}
-    drop_events_after(tmp_path / "train", step=2, epochs=1)
+    drop_events_after(tmp_path, step=2, epochs=1)
     drop_events_after(tmp_path / "valid", step=2, epochs=1)
     after = {p: (p.read_bytes(), p.stat().st_ino) for p in event_files(tmp_path)}
     assert before == after
@@ -140,14 +174,13 @@ def test_a_killed_rewrite_leaves_nothing_for_tensorboard(tmp_path, monkeypatch):
     before = event_files(tmp_path)
     monkeypatch.setattr(pathlib.Path, "replace", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        drop_events_after(tmp_path / "train", step=1, epochs=0)
+        drop_events_after(tmp_path, step=1, epochs=0)
     monkeypatch.undo()
     assert event_files(tmp_path) == before
-    drop_events_after(tmp_path / "train", step=1, epochs=0)
+    drop_events_after(tmp_path, step=1, epochs=0)
     assert event_files(tmp_path) == before
-    assert sorted(p for p in (tmp_path / "train").iterdir()) == event_files(
-        tmp_path / "train"
-    )
+    names = sorted(path.name for path in tmp_path.iterdir() if path.is_file())
+    assert names == [path.name for path in before if path.parent == tmp_path]
 
 
 def test_a_file_in_the_way_is_one_line(tmp_path):

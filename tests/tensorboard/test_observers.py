@@ -32,7 +32,7 @@ def test_an_observer_does_nothing_by_itself():
 
 def test_curves():
     events = RecordedEvents()
-    curves = Curves(events, floor_perplexity=1.5)
+    curves = Curves(events, floor_perplexity=1.5, epochs=[scores_of(1)])
     curves.after_interval(Interval(30, 9.0, 0.5, 4.0, 0.25, 1000.0))
     curves.after_epoch(scores_of(2, 40))
     steps = {
@@ -47,6 +47,7 @@ def test_curves():
         ("scalars", "train", 2, {"epoch/perplexity": 5.0}),
         ("scalars", "valid", 2, {"epoch/perplexity": 10.0}),
         ("scalars", "valid", 40, {"step/perplexity": 10.0}),
+        ("scalars", ".", 2, {"summary/best_valid_perplexity": 10.0}),
         ("scalars", "floor", 2, {"epoch/perplexity": 1.5}),
     ]
 
@@ -67,35 +68,58 @@ def test_histograms_at_intervals():
     ((_, part, step, values), (*_, at_the_end)) = events.written
     assert (part, step) == ("train", 5) and list(at_the_end) == ["weights/a"]
     np.testing.assert_array_equal(values["weights/a"], [1.0, 2.0])
-    np.testing.assert_array_equal(values["gradients/a"], [3.0])
+    np.testing.assert_array_equal(values["weights/a/gradient"], [3.0])
 
 
-@pytest.mark.parametrize("first_step, expected", [(0, (2, 6)), (4, (6,)), (6, ())])
-def test_a_profile_runs_once(monkeypatch, tmp_path, first_step, expected):
-    """Of a process that begins at a step: what is over is not begun again."""
-    calls, now = [], [first_step]
-    profiler = tf.profiler.experimental
-    monkeypatch.setattr(profiler, "start", lambda *_: calls.append(now[0]))
-    monkeypatch.setattr(profiler, "stop", lambda: calls.append(now[0]))
-    profile = Profile(profiled_steps("3,6"), tmp_path, first_step)
-    asked = []
-    while (steps := profile.steps_to_next(now[0])) is not None:
-        now[0] += steps
-        asked.append(now[0])
-        profile.after_steps(now[0])
-    profile.after_steps(now[0] + 1)
-    profile.close()
-    assert tuple(asked) == expected
-    assert calls == ([2, 6] if first_step == 0 else [])
-
-
-def test_a_profile_that_is_open_is_written(monkeypatch, tmp_path):
+@pytest.fixture
+def profiler(monkeypatch):
+    """What TensorFlow's profiler is asked for; no profile is made."""
     calls = []
-    profiler = tf.profiler.experimental
-    monkeypatch.setattr(profiler, "start", lambda *_: calls.append("start"))
-    monkeypatch.setattr(profiler, "stop", lambda: calls.append("stop"))
+
+    class Trace:
+        def __init__(self, name, step_num, _r):
+            self._call = f"step {step_num}"
+
+        def __enter__(self):
+            calls.append(f"begin {self._call}")
+
+        def __exit__(self, *_):
+            calls.append(f"end {self._call}")
+
+    module = tf.profiler.experimental
+    monkeypatch.setattr(module, "start", lambda *_: calls.append("start"))
+    monkeypatch.setattr(module, "stop", lambda: calls.append("stop"))
+    monkeypatch.setattr(module, "Trace", Trace)
+    return calls
+
+
+MARKED = [
+    "start", "begin step 3", "end step 3", "begin step 4", "end step 4", "stop"
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "first_step, asked, calls", [(0, [2, 3, 4], MARKED), (3, [4], []), (4, [], [])]
+)
+def test_a_profile_is_of_single_marked_steps(
+    profiler, tmp_path, first_step, asked, calls
+):
+    """Of a process that begins at a step: what is over is not begun again."""
+    profile, step, steps_asked = Profile((2, 4), tmp_path, first_step), first_step, []
+    while (steps := profile.steps_to_next(step)) is not None:
+        step += steps
+        steps_asked.append(step)
+        profile.after_steps(step)
+    profile.after_steps(step + 1)
+    profile.close()
+    assert profiled_steps("3,4") == (2, 4)
+    assert steps_asked == asked
+    assert profiler == calls
+
+
+def test_a_profile_that_is_open_is_written(profiler, tmp_path):
     Profile(profiled_steps("1,9"), tmp_path, 0).close()
-    assert calls == ["start", "stop"]
+    assert profiler == ["start", "begin step 1", "end step 1", "stop"]
 
 
 @pytest.mark.parametrize("option", ["1", "0,3", "5,4", "a,b", "1,2,3", "1,", "-1,3"])
@@ -172,8 +196,11 @@ def test_a_board_of_all_that_can_be_asked_for(tmp_path, floor):
     board.after_training(1)
     board.close()
     points = read_points(run)
-    assert {tag for part, tag in points if part == "train"} == {
+    tags = {tag for part, tag in points if part == "." and "_hparams_" not in tag}
+    assert tags == {
         "epoch/perplexity",
+        "epoch/samples",
+        "summary/best_valid_perplexity",
         *(f"weights/{name}" for name in program.weights),
     }
     assert (("floor", "epoch/perplexity") in points) == (floor is not None)

@@ -15,6 +15,7 @@ import run_ptb
 from ptb_lm.data.vocabulary import Vocabulary
 from ptb_lm.runs.folder import RunFolder
 from ptb_lm.tensorboard import hparams, projector
+from ptb_lm.tensorboard.curves import BEST_VALID, TEST
 from ptb_lm.training import finish
 from tests.support.files import write_random_corpus
 from tests.support.processes import arguments
@@ -89,30 +90,24 @@ def results(runs, name):
 def test_scalars(page, runs):
     """Each curve has the points that the run measured, once."""
     tags = page.json("scalars/tags")
-    assert sorted(tags) == [
-        "first/train",
-        "first/valid",
-        "second/train",
-        "second/valid",
-    ]
+    assert sorted(tags) == ["first", "first/valid", "second", "second/valid"]
     steps = {"perplexity", "learning_rate", "gradient_norm", "clipped_share"}
     expected = {f"step/{name}" for name in (*steps, "tokens_per_second")}
-    assert set(tags["first/train"]) == expected | {"epoch/perplexity"}
+    expected |= {"epoch/perplexity", BEST_VALID, TEST}
+    assert set(tags["first"]) == expected
     for run in MORE:
         epochs = results(runs, run)["epochs"]
-        for split in ("train", "valid"):
-            points = page.json(
-                "scalars/scalars", run=f"{run}/{split}", tag="epoch/perplexity"
-            )
+        for split, folder in (("train", run), ("valid", f"{run}/valid")):
+            points = page.json("scalars/scalars", run=folder, tag="epoch/perplexity")
             assert [point[1] for point in points] == [1, 2]
             values = [epoch[f"{split}_perplexity"] for epoch in epochs]
             assert [point[2] for point in points] == pytest.approx(values, rel=1e-6)
-    points = page.json("scalars/scalars", run="first/train", tag="step/perplexity")
+    points = page.json("scalars/scalars", run="first", tag="step/perplexity")
     assert [point[1] for point in points] == list(range(3, epochs[-1]["step"] + 1, 3))
 
 
 def test_hparams_table(page, runs):
-    """A row a run, with its options and its last valid perplexity."""
+    """A row a run, with its options, and its last, best and test perplexity."""
     experiment = page.json("hparams/experiment", {"experimentName": ""})
     names = [info["name"] for info in experiment["hparamInfos"]]
     assert set(names[:5]) == hparams.FIRST
@@ -139,26 +134,36 @@ def test_hparams_table(page, runs):
             (metric["name"]["group"], metric["name"]["tag"]): metric["value"]
             for metric in group["metricValues"]
         }
-        last = results(runs, run)["epochs"][-1]
+        measured = results(runs, run)
+        last, best = measured["epochs"][-1], measured["best_weights"]
         perplexities.append(metrics["valid", "epoch/perplexity"])
-        assert perplexities[-1] == pytest.approx(last["valid_perplexity"], rel=1e-6)
+        expected = {
+            ("valid", "epoch/perplexity"): last["valid_perplexity"],
+            ("", "epoch/perplexity"): last["train_perplexity"],
+            ("", BEST_VALID): best["valid_perplexity"],
+            ("", TEST): best["test_perplexity"],
+        }
+        del metrics["", "step/tokens_per_second"]
+        assert metrics == pytest.approx(expected, rel=1e-6)
     assert perplexities == sorted(perplexities)
 
 
 def test_text(page, runs):
-    """The same prompts after every epoch, each gone on with."""
+    """The same prompts after every epoch, in bold, each gone on with."""
     assert page.json("text/tags") == {run: ["epoch/samples"] for run in MORE}
     vocabulary = RunFolder(runs / "second").vocabulary()
     for run, prompts in (("first", 3), ("second", 2)):
         texts = page.json("text/text", run=run, tag="epoch/samples")
         assert [text["step"] for text in texts] == [1, 2]
         for text in texts:
-            blocks = re.findall(r"<code>(.*?)</code>", text["text"], re.DOTALL)
+            blocks = re.findall(r"<pre>(.*?)</pre>", text["text"], re.DOTALL)
             assert len(blocks) == prompts
             words = [re.findall(r"w\d+", block) for block in blocks]
             assert {word for block in words for word in block} <= {*vocabulary.tokens}
             if run == "second":
-                assert blocks[0].startswith("w1 w2") and len(words[0]) <= 2 + 4
+                assert blocks[0].startswith("<strong>w1 w2</strong>")
+                assert blocks[1].startswith("<strong></strong>")
+                assert len(words[0]) <= 2 + 4
     lines = (runs.parent / "corpus" / "valid.txt").read_text().splitlines()
     first = page.json("text/text", run="first", tag="epoch/samples")[0]["text"]
     for line in lines[:3]:
@@ -193,12 +198,12 @@ def test_projector(page, runs):
 
 def test_histograms(page, runs):
     tags = page.json("histograms/tags")
-    assert list(tags) == ["first/train"]
+    assert list(tags) == ["first"]
     weights = RunFolder(runs / "first").weights("last")
-    names = {f"{kind}/{name}" for kind in ("weights", "gradients") for name in weights}
-    assert set(tags["first/train"]) == names
+    names = {f"weights/{name}{end}" for end in ("", "/gradient") for name in weights}
+    assert set(tags["first"]) == names
     for name in names:
-        points = page.json("histograms/histograms", run="first/train", tag=name)
+        points = page.json("histograms/histograms", run="first", tag=name)
         assert [step for _, step, _ in points if step] == [20, 40]
     buckets = points[-1][2]
     assert sum(count for _, _, count in buckets) > 0

@@ -1,6 +1,11 @@
 """The prompts of the texts that a model writes after every epoch."""
 
+import html
+import re
+
 import pytest
+import tensorflow as tf
+from tensorboard.plugin_util import markdown_to_safe_html
 
 from ptb_lm.config import Config
 from ptb_lm.data.corpus import Corpus
@@ -48,9 +53,49 @@ def test_prompts_are_normalized_as_the_corpus_is(token_type, normalize):
     TextSamples(events, model, corpus, config).after_epoch(scores_of(3))
     ((*place, markdown),) = events.written
     assert place == ["text", RUN, 3, "epoch/samples"]
-    first, second = markdown.split("\n\n---\n\n")
-    assert first.startswith("    the time")
-    assert second.startswith("    time the machine")
+    first, second = markdown.split("\n\n")
+    assert first.startswith("<pre><strong>the time</strong>")
+    assert second.startswith("<pre><strong>time the machine</strong>")
+
+
+@pytest.mark.parametrize(
+    "text, prompt",
+    [
+        ("<b> & </pre> *x* | `y` $z$ <script> \n", "<b> & </pre>"),
+        ("a\rb\r\r# c\n\x02d\n", "a"),
+        ("_ [x](y) ![i](j) # 1.\n", "_ ["),
+    ],
+)
+def test_no_text_is_taken_for_markup(text, prompt):
+    """TensorBoard shows the characters as they are, and the prompt bold."""
+    tokens = TokenRules("char").split(text, close_lines=True)
+    vocabulary = Vocabulary.from_tokens(tokens)
+    ids = vocabulary.encode(tokens)
+    corpus = Corpus("text", dict.fromkeys(("train", "valid"), ids), vocabulary)
+    options = {"token_type": "char", "sample_prompts": prompt}
+    config = Config.from_values({"hidden_size": 3, "num_layers": 1, **options})
+    events = RecordedEvents()
+    model = build_model(config, len(vocabulary))
+    samples = TextSamples(events, model, corpus, config)
+    samples._model = Fixed(text)
+    samples.after_epoch(scores_of(1))
+    shown = markdown_to_safe_html(events.written[0][-1])
+    assert set(re.findall(r"</?(\w+)", shown)) == {"pre", "strong"}
+    (block,) = re.findall("(?s)^<pre>(.*?)</pre>", shown)
+    bold, rest = re.fullmatch("(?s)<strong>(.*?)</strong>(.*)", block).groups()
+    expected = text.replace("\r\n", "\n").replace("\r", "\n").replace("\x02", "")
+    assert html.unescape(bold) == prompt
+    assert html.unescape(bold + rest) == expected
+
+
+class Fixed:
+    """In the place of a model: every text is the same."""
+
+    def __init__(self, text):
+        self._text = text
+
+    def generate(self, prompts, **_):
+        return {"texts": tf.constant([self._text] * len(prompts))}
 
 
 @pytest.mark.parametrize(
