@@ -25,7 +25,7 @@ class RunFolder:
     flags.txt        the full configuration, an absl flagfile
     vocabulary.json  tokens in id order
     checkpoints/     last two and best
-    train/, valid/   TensorBoard, a folder for each curve, and floor/
+    events*, valid/  TensorBoard, also floor/; of version 0.1 train/ too
     plugins/         TensorBoard, the embeddings and profiles
     results.json     scores and what they were measured with
     saved_model/     the best weights, for TensorFlow alone
