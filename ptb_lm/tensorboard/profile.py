@@ -34,8 +34,9 @@ def profiled_steps(option: str) -> tuple[int, int]:
 class Profile(Observer):
     """Records what TensorFlow does from one step to another, once.
 
-    Meanwhile a call of the compiled loop takes one step, and each is marked by its
-    number: the Profile page knows of no other steps.
+    Meanwhile a call of the compiled loop takes one step, and each is marked with its
+    number for the Trace Viewer. (xprof's Overview ignores marks where a graph has a
+    loop.)
     """
 
     def __init__(self, steps: tuple[int, int], folder: pathlib.Path, step: int):
