@@ -29,7 +29,7 @@ sys.path.insert(0, str(PROJECT))
 
 from ptb_lm.config import Config  # noqa: E402
 from ptb_lm.options import format_value  # noqa: E402
-from ptb_lm.reports.table import recorded_runs  # noqa: E402
+from ptb_lm.reports.recorded import read_runs  # noqa: E402
 
 HEADER = """\
 | trial | options | seeds | PFLOP | valid after each epoch | valid at the end |
@@ -149,7 +149,7 @@ def main():
         return train(arguments, options)
     if options:
         parser.error(f"unknown: {' '.join(options)}")
-    print(table(recorded_runs(arguments.folder)), end="")
+    print(table(read_runs(arguments.folder).runs), end="")
     return 0
 
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from ptb_lm.config import Config
-from ptb_lm.reports.table import RecordedRun
+from ptb_lm.reports.recorded import RecordedRun
 from ptb_lm.runs.results import EpochScores
 from tests.support.documents import PROJECT
 from tests.support.results import RESULTS
