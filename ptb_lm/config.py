@@ -33,8 +33,6 @@ from ptb_lm.registry import (
 )
 
 PTB_URL = "http://www.fit.vutbr.cz/~imikolov/rnnlm/simple-examples.tgz"
-# What float32, in which the model computes, can hold and divide by.
-SMALLEST, LARGEST = 1e-30, 1e30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -803,7 +801,6 @@ class GenerationConfig(Validated):
         " probabilities of the model. 0: always take the likeliest token.",
         known_as="temp",
         minimum=0.0,
-        maximum=LARGEST,
         defines_run=False,
         common=True,
     )
@@ -819,7 +816,7 @@ class GenerationConfig(Validated):
         1.0,
         "Draw only from the fewest likeliest tokens whose probabilities add up to this."
         " 1: from all.",
-        minimum=SMALLEST,
+        above=0.0,
         maximum=1.0,
         defines_run=False,
     )

@@ -83,6 +83,9 @@ def closest(word: str, known: Collection[str]) -> str | None:
     return close[0] if close else None
 
 
+# Sizes that float32, in which the model computes, can hold and divide by.
+SMALLEST, LARGEST = 1e-30, 1e30
+
 # Unicode categories of what breaks the lines of flags.txt or cannot be written
 # there: control characters, line and paragraph separators, lone surrogates.
 _NOT_IN_A_LINE = frozenset({"Cc", "Zl", "Zp", "Cs"})
@@ -107,6 +110,10 @@ def _problem(value: Any, rule: Mapping[str, Any]) -> str | None:
     """Says what is wrong with a value, or None."""
     if isinstance(value, float) and not math.isfinite(value):
         return "must be a finite number"
+    if isinstance(value, float) and abs(value) > LARGEST:
+        return f"must be at most {LARGEST:g}"
+    if isinstance(value, float) and 0.0 < abs(value) < SMALLEST:
+        return f"must be at least {SMALLEST:g}"
     if isinstance(value, str) and not _NOT_IN_A_LINE.isdisjoint(
         map(unicodedata.category, value)
     ):
@@ -165,7 +172,7 @@ def parse_distribution(text: str) -> tuple[str, float]:
         scale = float(number)
     except ValueError:
         scale = math.nan
-    if name not in ("uniform", "normal") or not 0 <= scale < math.inf:
+    if name not in ("uniform", "normal") or not 0 <= scale <= LARGEST:
         raise ValueError("must be uniform:SCALE or normal:SCALE, such as uniform:0.1")
     return name, scale
 

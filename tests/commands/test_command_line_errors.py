@@ -367,6 +367,16 @@ def test_distribution_of_a_matrix_that_a_tied_softmax_lacks(fails, corpus):
     )
 
 
+@pytest.mark.parametrize(
+    "name",
+    [o.name for _, group in option_groups() for o in group if type(o.default) is float],
+)
+def test_value_beyond_float32(fails, name):
+    """In which the model computes: it would be infinite or zero there."""
+    assert fails(f"--{name}=1e+40").startswith(f"--{name}=1e+40: must be at most ")
+    assert fails(f"--{name}=1e-40") == f"--{name}=1e-40: must be at least 1e-30"
+
+
 def test_value_beyond_floating_point(fails):
     assert "--learning_rate=inf: must be" in fails("--learning_rate=1e999")
 
