@@ -630,6 +630,7 @@ class EvaluationConfig(Validated):
         -1.0,
         "Learning rate of dynamic evaluation. 0: plain evaluation. Negative: the run's"
         " tuned value, see --tune, else 0.1 for sgd and 5e-5 for rms.",
+        minimum=-1.0,
         defines_run=False,
         since=2,
     )
@@ -638,6 +639,7 @@ class EvaluationConfig(Validated):
         "Share of the way back to the trained weights that dynamic evaluation goes with"
         " each segment. Negative: the run's tuned value, else 0 for sgd and 0.002 for"
         " rms.",
+        minimum=-1.0,
         maximum=1.0,
         defines_run=False,
         since=2,
@@ -670,6 +672,7 @@ class EvaluationConfig(Validated):
         -1.0,
         "Weight of the cache's probabilities beside the model's. Negative: the run's"
         " tuned value, else 0.1.",
+        minimum=-1.0,
         below=1.0,
         defines_run=False,
         since=2,
@@ -678,6 +681,7 @@ class EvaluationConfig(Validated):
         -1.0,
         "Factor of the similarity of two positions in the cache. 0: all positions count"
         " alike. Negative: the run's tuned value, else 0.3.",
+        minimum=-1.0,
         defines_run=False,
         since=2,
     )
@@ -742,7 +746,7 @@ class EvaluationConfig(Validated):
     tune: bool = option(
         False,
         "Whether evaluate first finds the constants of --dynamic and --cache_size and"
-        " the weights of a linear mixture on the validation text, and keeps them in the"
+        " the weights of a linear mixture on the valid text, and keeps them in the"
         " run's folder.",
         defines_run=False,
         since=2,

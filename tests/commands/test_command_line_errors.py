@@ -25,6 +25,7 @@ SIZES_FROM_ONE = [
     "num_samples",
     "num_neighbours",
     "patience",
+    "dynamic_steps",
 ]
 SIZES_FROM_ZERO = [
     "mogrifier_rounds",
@@ -39,6 +40,8 @@ SIZES_FROM_ZERO = [
     "sample_tokens",
     "histograms_every_steps",
     "seed",
+    "cache_size",
+    "ngram_order",
 ]
 SIZES_FROM_MINUS_ONE = ["top_k"]
 
