@@ -77,9 +77,16 @@ def help_text(field: dataclasses.Field) -> str:
     return text
 
 
-def closest(word: str, known: Collection[str]) -> str | None:
-    """The known word of which this one may be a misspelling; None: there is none."""
-    close = difflib.get_close_matches(word, known, n=1)
+def closest(word: str, known: Collection[str], likeness: float = 0.6) -> str | None:
+    """The known word of which this one may be a misspelling; None: there is none.
+
+    Args:
+      word: as the user typed it.
+      known: the words that are allowed.
+      likeness: how like it must be, from 0 to 1, see `difflib.SequenceMatcher.ratio`;
+        the more words there are, the higher.
+    """
+    close = difflib.get_close_matches(word, known, n=1, cutoff=likeness)
     return close[0] if close else None
 
 
