@@ -33,8 +33,6 @@ from ptb_lm.registry import (
 )
 
 PTB_URL = "http://www.fit.vutbr.cz/~imikolov/rnnlm/simple-examples.tgz"
-# What float32, in which the model computes, can hold and divide by.
-SMALLEST, LARGEST = 1e-30, 1e30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -632,6 +630,7 @@ class EvaluationConfig(Validated):
         -1.0,
         "Learning rate of dynamic evaluation. 0: plain evaluation. Negative: the run's"
         " tuned value, see --tune, else 0.1 for sgd and 5e-5 for rms.",
+        minimum=-1.0,
         defines_run=False,
         since=2,
     )
@@ -640,6 +639,7 @@ class EvaluationConfig(Validated):
         "Share of the way back to the trained weights that dynamic evaluation goes with"
         " each segment. Negative: the run's tuned value, else 0 for sgd and 0.002 for"
         " rms.",
+        minimum=-1.0,
         maximum=1.0,
         defines_run=False,
         since=2,
@@ -672,6 +672,7 @@ class EvaluationConfig(Validated):
         -1.0,
         "Weight of the cache's probabilities beside the model's. Negative: the run's"
         " tuned value, else 0.1.",
+        minimum=-1.0,
         below=1.0,
         defines_run=False,
         since=2,
@@ -680,6 +681,7 @@ class EvaluationConfig(Validated):
         -1.0,
         "Factor of the similarity of two positions in the cache. 0: all positions count"
         " alike. Negative: the run's tuned value, else 0.3.",
+        minimum=-1.0,
         defines_run=False,
         since=2,
     )
@@ -744,7 +746,7 @@ class EvaluationConfig(Validated):
     tune: bool = option(
         False,
         "Whether evaluate first finds the constants of --dynamic and --cache_size and"
-        " the weights of a linear mixture on the validation text, and keeps them in the"
+        " the weights of a linear mixture on the valid text, and keeps them in the"
         " run's folder.",
         defines_run=False,
         since=2,
@@ -803,7 +805,6 @@ class GenerationConfig(Validated):
         " probabilities of the model. 0: always take the likeliest token.",
         known_as="temp",
         minimum=0.0,
-        maximum=LARGEST,
         defines_run=False,
         common=True,
     )
@@ -819,7 +820,7 @@ class GenerationConfig(Validated):
         1.0,
         "Draw only from the fewest likeliest tokens whose probabilities add up to this."
         " 1: from all.",
-        minimum=SMALLEST,
+        above=0.0,
         maximum=1.0,
         defines_run=False,
     )

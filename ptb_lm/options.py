@@ -77,11 +77,21 @@ def help_text(field: dataclasses.Field) -> str:
     return text
 
 
-def closest(word: str, known: Collection[str]) -> str | None:
-    """The known word of which this one may be a misspelling; None: there is none."""
-    close = difflib.get_close_matches(word, known, n=1)
+def closest(word: str, known: Collection[str], likeness: float = 0.6) -> str | None:
+    """The known word of which this one may be a misspelling; None: there is none.
+
+    Args:
+      word: as the user typed it.
+      known: the words that are allowed.
+      likeness: how like it must be, from 0 to 1, see `difflib.SequenceMatcher.ratio`;
+        the more words there are, the higher.
+    """
+    close = difflib.get_close_matches(word, known, n=1, cutoff=likeness)
     return close[0] if close else None
 
+
+# Sizes that float32, in which the model computes, can hold and divide by.
+SMALLEST, LARGEST = 1e-30, 1e30
 
 # Unicode categories of what breaks the lines of flags.txt or cannot be written
 # there: control characters, line and paragraph separators, lone surrogates.
@@ -107,6 +117,10 @@ def _problem(value: Any, rule: Mapping[str, Any]) -> str | None:
     """Says what is wrong with a value, or None."""
     if isinstance(value, float) and not math.isfinite(value):
         return "must be a finite number"
+    if isinstance(value, float) and abs(value) > LARGEST:
+        return f"must be at most {LARGEST:g}"
+    if isinstance(value, float) and 0.0 < abs(value) < SMALLEST:
+        return f"must be at least {SMALLEST:g}"
     if isinstance(value, str) and not _NOT_IN_A_LINE.isdisjoint(
         map(unicodedata.category, value)
     ):
@@ -165,7 +179,7 @@ def parse_distribution(text: str) -> tuple[str, float]:
         scale = float(number)
     except ValueError:
         scale = math.nan
-    if name not in ("uniform", "normal") or not 0 <= scale < math.inf:
+    if name not in ("uniform", "normal") or not 0 <= scale <= LARGEST:
         raise ValueError("must be uniform:SCALE or normal:SCALE, such as uniform:0.1")
     return name, scale
 

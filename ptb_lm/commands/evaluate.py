@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ptb_lm.commands.downloads import download_shown
-from ptb_lm.commands.mode import TRAINED_RUN, Mode
-from ptb_lm.config import Config, DataConfig, EvaluationConfig
+from ptb_lm.commands.mode import ADAPTATION, TRAINED_RUN, Mode
+from ptb_lm.config import Config, DataConfig
 from ptb_lm.data.corpus import corpus_name, encode_file, encode_split
 from ptb_lm.errors import UserError
 from ptb_lm.options import parse_weights
@@ -154,12 +154,6 @@ def _data(config: Config, trained: TrainedRun) -> DataConfig:
     )
 
 
-# The options of dynamic evaluation and of the cache.
-ADAPTATION = tuple(
-    field.name
-    for field in dataclasses.fields(EvaluationConfig)
-    if field.name.startswith(("dynamic", "cache_"))
-)
 MODE = Mode(
     run,
     reads=(

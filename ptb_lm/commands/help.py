@@ -3,7 +3,7 @@
 import dataclasses
 import textwrap
 
-from ptb_lm.config import option_groups
+from ptb_lm.config import Config, option_groups
 from ptb_lm.options import format_value, help_text
 from ptb_lm.registry import MODES
 from ptb_lm.runs.presets import presets, summary
@@ -27,17 +27,18 @@ def help_page(complete: bool, mode: str | None = None) -> str:
     }
     widest = max(map(len, examples))
     lines += [f"{typed:{widest}}   {what}" for typed, what in examples.items()]
+    read = Config().values().keys() if mode is None else MODES[mode].options
     for heading, options in option_groups():
         shown = [
             _described(option)
             for option in options
-            if (complete or option.metadata["common"])
-            and (mode is None or option.name in MODES[mode].options)
+            if option.name in read and (complete or option.metadata["common"])
         ]
         if shown:
             lines += ["", heading, *shown]
-    lines += ["", "Presets, for --model."]
-    lines += [_entry(f"  {name}", summary(path)) for name, path in presets().items()]
+    if "model" in read:
+        lines += ["", "Presets, for --model."]
+        lines += [_entry(f"  {n}", summary(path)) for n, path in presets().items()]
     lines += [
         "",
         "Each value above is the default. A preset (small, if you name none) sets some",

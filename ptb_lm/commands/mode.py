@@ -4,13 +4,19 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ptb_lm.config import Config
+from ptb_lm.config import Config, EvaluationConfig
 from ptb_lm.errors import UserError
 from ptb_lm.options import Validated, format_value
 from ptb_lm.registry import MODES
 
 # What most modes read: where the run is, and which of its weights.
 TRAINED_RUN = ("save_path", "model", "data_path", "weights")
+# Of what scores a text: dynamic evaluation and the cache.
+ADAPTATION = tuple(
+    field.name
+    for field in dataclasses.fields(EvaluationConfig)
+    if field.name.startswith(("dynamic", "cache_"))
+)
 
 
 @dataclasses.dataclass(frozen=True)

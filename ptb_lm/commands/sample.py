@@ -38,9 +38,11 @@ def run(config: Config) -> int:
     generator = Generator(config, open_model(config))
     if config.generation.prompt != STANDARD_INPUT:
         generator.run(config.generation.prompt)
-    elif sys.stdin.isatty():
+    elif sys.stdin.isatty() and sys.stdout.isatty():
         _converse(generator)
     else:
+        if sys.stdin.isatty():
+            print("Type a prompt on each line; Ctrl-D ends.", file=sys.stderr)
         for line in lines_of_stdin():
             generator.run(line.removesuffix("\n").removesuffix("\r"))
         if not generator.texts:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ptb_lm.commands.mode import TRAINED_RUN, Mode
+from ptb_lm.commands.mode import ADAPTATION, TRAINED_RUN, Mode
 from ptb_lm.commands.texts import (
     STANDARD_INPUT,
     Reader,
@@ -127,6 +127,14 @@ def _show_json(scored: ScoredText, probabilities: list[float | None]) -> None:
 
 MODE = Mode(
     run,
-    reads=(*TRAINED_RUN, "method", "text_file", "text", "each_line", "format"),
+    reads=(
+        *TRAINED_RUN,
+        "method",
+        *ADAPTATION,
+        "text_file",
+        "text",
+        "each_line",
+        "format",
+    ),
     replaces={"save_path": ("model", "data_path"), "text": ("text_file",)},
 )

@@ -27,7 +27,7 @@ def suggestion(word: str) -> str:
     }
     if word not in names and word in choices:
         return f"; did you mean {choices[word]}?"
-    meant = closest(word, names)
+    meant = closest(word, names, likeness=0.75)
     if not meant:
         return "; --helpfull lists all options"
     option = options[names[meant]]

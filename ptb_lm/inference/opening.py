@@ -64,7 +64,8 @@ def open_text_model(path: pathlib.Path, weights: str = "best") -> Any:
 
     Args:
       path: a run folder, or a folder with saved_model.pb.
-      weights: "best" or "last", for a run folder.
+      weights: "best" or "last". An export that is not of the last weights is refused
+        with "last".
 
     Returns:
       A `TextModel`, or the like of it that TensorFlow restored.
@@ -73,11 +74,11 @@ def open_text_model(path: pathlib.Path, weights: str = "best") -> Any:
       UserError: there is neither there, or it cannot be used.
     """
     if (path / "saved_model.pb").is_file():
-        return _load(path)
+        return _load(path, weights)
     is_run = (path / "flags.txt").is_file()
     if not is_run or not (path / "checkpoints").is_dir():
         if (path / "saved_model" / "saved_model.pb").is_file():
-            return _load(path / "saved_model")
+            return _load(path / "saved_model", weights)
         if not is_run:
             raise UserError(
                 f"{path}: neither a run (no flags.txt) nor a SavedModel"
@@ -86,8 +87,8 @@ def open_text_model(path: pathlib.Path, weights: str = "best") -> Any:
     return text_model(TrainedRun(path, weights))
 
 
-def _load(path: pathlib.Path) -> Any:
-    """Restores a SavedModel; UserError where it is damaged or not one of ours."""
+def _load(path: pathlib.Path, weights: str) -> Any:
+    """Restores a SavedModel; UserError where it is damaged or not what is wanted."""
     try:
         with tensorflow_warnings_held_back():
             loaded = tf.saved_model.load(str(path))
@@ -105,6 +106,11 @@ def _load(path: pathlib.Path) -> Any:
     if missing:
         raise UserError(
             f"{path}: a SavedModel, but not of this project: no function {missing[0]}"
+        )
+    if weights == "last" and facts.get("weights") == "best":
+        raise UserError(
+            f"--weights=last: {path} has the best weights; --mode=export --weights=last"
+            " exports the others"
         )
     return loaded
 

@@ -25,6 +25,7 @@ SIZES_FROM_ONE = [
     "num_samples",
     "num_neighbours",
     "patience",
+    "dynamic_steps",
 ]
 SIZES_FROM_ZERO = [
     "mogrifier_rounds",
@@ -39,6 +40,8 @@ SIZES_FROM_ZERO = [
     "sample_tokens",
     "histograms_every_steps",
     "seed",
+    "cache_size",
+    "ngram_order",
 ]
 SIZES_FROM_MINUS_ONE = ["top_k"]
 
@@ -365,6 +368,16 @@ def test_distribution_of_a_matrix_that_a_tied_softmax_lacks(fails, corpus):
         "--softmax_init=normal:1: with --tied the softmax has no matrix of its own;"
         " use --embedding_init"
     )
+
+
+@pytest.mark.parametrize(
+    "name",
+    [o.name for _, group in option_groups() for o in group if type(o.default) is float],
+)
+def test_value_beyond_float32(fails, name):
+    """In which the model computes: it would be infinite or zero there."""
+    assert fails(f"--{name}=1e+40").startswith(f"--{name}=1e+40: must be at most ")
+    assert fails(f"--{name}=1e-40") == f"--{name}=1e-40: must be at least 1e-30"
 
 
 def test_value_beyond_floating_point(fails):

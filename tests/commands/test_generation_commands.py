@@ -1,5 +1,6 @@
 """--mode=export, sample and score, as typed."""
 
+import fcntl
 import io
 import json
 import os
@@ -7,8 +8,10 @@ import pathlib
 import pty
 import re
 import select
+import struct
 import subprocess
 import sys
+import termios
 import time
 
 import numpy as np
@@ -143,13 +146,15 @@ def read_until(terminal, end, seconds=60):
 
 @pytest.mark.slow
 def test_a_terminal(run):
-    """Prompts are asked for; tokens come one by one; Ctrl-D ends."""
+    """Prompts are asked for; lines end between words; Ctrl-D ends."""
     parent, child = pty.openpty()
+    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 30, 0, 0))
     process = subprocess.Popen(
         [sys.executable, ROOT / "run_ptb.py", f"--save_path={run}", *SAMPLE],
         stdin=child,
         stdout=child,
         stderr=child,
+        env={name: value for name, value in os.environ.items() if name != "COLUMNS"},
     )
     os.close(child)
     try:
@@ -158,8 +163,13 @@ def test_a_terminal(run):
         for seed, prompt in ((7, "w1 w2"), (8, "w3")):
             os.write(parent, f"{prompt}\n".encode())
             shown = read_until(parent, b"> ")
-            text = model.generate([prompt], num_tokens=30, seed=seed)["texts"].numpy()
-            assert text[0].decode() in shown
+            (text,) = model.generate(
+                [prompt], num_tokens=30, temperature=0.8, top_k=40, seed=seed
+            )["texts"].numpy()
+            lines = shown.removesuffix("> ").splitlines()[1:]  # after what was typed
+            assert max(map(len, lines)) <= 29
+            assert " ".join(lines).split() == text.decode().split()
+            assert len(lines) > text.count(b"\n") + 2
         os.write(parent, b"\x04")
         assert process.wait(timeout=60) == 0
     finally:
@@ -301,7 +311,7 @@ def test_training_ends_with_an_export(tmp_path):
         "--temperature=nan",
         "--top_p=0",
         "--top_p=1.1",
-        "--top_k=-1",
+        "--top_k=-2",
         "--num_tokens=0",
         "--num_samples=0",
         "--format=xml",
@@ -315,9 +325,21 @@ def test_options_that_are_not_allowed(fails, option):
     assert fails("--mode=sample", option).startswith(name)
 
 
-@pytest.mark.slow
-def test_top_k_0_is_all_tokens(typed):
-    assert typed(*SAMPLE, "--top_k=0").out == typed(*SAMPLE).out
+@pytest.mark.parametrize(
+    "options, temperature, likeliest",
+    [
+        ([], 0.8, 40),
+        (["--temperature=1"], 1.0, 0),
+        (["--temperature=0.99"], 0.99, 40),
+        (["--top_k=0"], 0.8, 0),
+        (["--temperature=1.5", "--top_k=3"], 1.5, 3),
+    ],
+)
+def test_how_tokens_are_drawn(options, temperature, likeliest):
+    """By default as in the example of README; one option gives the plain model."""
+    generation = run_ptb.parse(["--mode=sample", *options]).generation
+    assert generation.temperature == temperature
+    assert generation.num_likeliest == likeliest
 
 
 @pytest.mark.parametrize("text", ["--text=", "--text=  "])

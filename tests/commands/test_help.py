@@ -63,7 +63,9 @@ def test_presets_are_listed(shown, page):
 def test_the_options_of_a_mode(shown, mode):
     assert listed(shown(f"--mode={mode}", "--helpfull")) == MODES[mode].options
     common = {option.name for option in OPTIONS if option.metadata["common"]}
-    assert listed(shown(f"--mode={mode}", "-h")) == MODES[mode].options & common
+    page = shown(f"--mode={mode}", "-h")
+    assert listed(page) == MODES[mode].options & common
+    assert ("Presets, for --model." in page) == ("model" in MODES[mode].options)
 
 
 def test_members_of_now_are_listed(shown):

@@ -140,6 +140,9 @@ class Spy:
     def __getattr__(self, name):
         if name in NAMES:
             self._read.add(name)
+        derived = getattr(type(self._group), name, None)
+        if isinstance(derived, property):  # it reads options itself
+            return derived.fget(self)
         return getattr(self._group, name)
 
 
@@ -170,7 +173,13 @@ ADAPTED = {
     "mode, commands",
     [
         ("sample", [{"prompt": "w1"}, {"prompt": "w1", "format": "json"}]),
-        ("score", [{"text": "w1 w2"}, {"text_file": "text.txt"}]),
+        (
+            "score",
+            [
+                {"text": "w1 w2"},
+                {"text_file": "text.txt", "dynamic": "sgd", "cache_size": 3},
+            ],
+        ),
         (
             "evaluate",
             [{"data_path": "corpus"}, {"text_file": "text.txt"}, ADAPTED],

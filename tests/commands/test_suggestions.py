@@ -40,9 +40,10 @@ def test_what_it_is_stands_beside_it(fails):
     assert fails("--cel=gru").endswith("--cell? (Recurrent cell.)")
 
 
-def test_nothing_like_it(fails):
-    line = fails("--zzzzzz=1")
-    assert line == "--zzzzzz: unknown; --helpfull lists all options"
+@pytest.mark.parametrize("name", ["zzzzzz", "generate", "workers", "config"])
+def test_nothing_like_it(fails, name):
+    line = fails(f"--{name}=1")
+    assert line == f"--{name}: unknown; --helpfull lists all options"
 
 
 @pytest.mark.parametrize(

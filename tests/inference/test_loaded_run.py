@@ -76,7 +76,8 @@ def test_features_are_what_predicts_the_next_token(loaded):
 
 def test_evaluate_is_what_evaluate_prints(loaded, capsys, tmp_path):
     corpus = write_corpus(tmp_path / "corpus", **dict.fromkeys(SPLITS, "w1 w2\n" * 90))
-    run = ptb_lm.load(make_run(tmp_path / "run", data_path=str(corpus)).path)
+    options = {"data_path": str(corpus), "batch_size": 3, "num_steps": 4}
+    run = ptb_lm.load(make_run(tmp_path / "run", **options).path)
     command = ["--mode=evaluate", f"--save_path={run.path}"]
     for counting in ("exact", "tutorial"):
         (entry,) = printed(capsys, *command, "--split=valid", f"--counting={counting}")

@@ -101,6 +101,15 @@ def test_exports_of_the_first_format_sample_and_score(run, first_format, capsys)
 
 
 @pytest.mark.slow
+def test_an_export_has_one_kind_of_weights(run):
+    """Those of the best checkpoint are not passed off as the last."""
+    path = run / "saved_model"
+    with pytest.raises(UserError, match=r"^--weights=last: .* has the best weights"):
+        open_text_model(path, "last")
+    assert open_text_model(path, "best")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["sample", "score"])
 def test_an_export_of_a_newer_format_ends_in_one_line(run, tmp_path, capsys, mode):
     newer = open_text_model(run)

@@ -173,6 +173,7 @@ def test_invalid_utf8_is_unknown(live_model):
     [
         ("temperature", -1.0),
         ("temperature", math.nan),
+        ("temperature", math.inf),
         ("top_p", 0.0),
         ("top_p", 1.5),
         ("top_p", math.nan),

@@ -60,12 +60,13 @@ def refuses(fails, made, run):
     """Uses the spoilt run in a mode; returns the line."""
 
     def use(mode):
+        data = f"--data_path={made}/corpus"
         arguments = {
-            "train": OPTIONS,
+            "train": [*OPTIONS, data],
+            "evaluate": [data],
             "sample": ["--prompt=the cat"],
             "score": ["--text=the cat"],
         }.get(mode, [])
-        arguments = [*arguments, f"--data_path={made}/corpus"]
         return fails(f"--mode={mode}", f"--save_path={run}", *arguments)
 
     return use

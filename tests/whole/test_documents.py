@@ -103,7 +103,7 @@ def test_ci_calls_the_test_command_of_the_readme():
 
 def test_every_flag_in_the_documents_exists():
     names = {field.name for _, fields in option_groups() for field in fields}
-    names |= {"help", "helpfull", "flagfile"}
+    names |= {"help", "helpfull", "version", "flagfile"}
     names |= {"logdir"}  # of TensorBoard
     names |= {"rounds", "presets", "torch_python", "other"}  # of the benchmarks
     names |= {"out"}  # of the example with MNIST

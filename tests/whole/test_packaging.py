@@ -5,13 +5,19 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import tomllib
+
+import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SOURCES = ["ptb_lm", "flags", "run_ptb.py", "pyproject.toml", "requirements.txt"]
 
 
-def test_presets_are_installed(tmp_path):
-    source, built = tmp_path / "source", tmp_path / "built"
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """Runs Python where the project is installed and no checkout is near."""
+    folder = tmp_path_factory.mktemp("packaging")
+    source, built = folder / "source", folder / "built"
     source.mkdir()
     for name in [*SOURCES, "README.md", "LICENSE"]:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
@@ -24,6 +30,21 @@ def test_presets_are_installed(tmp_path):
         capture_output=True,
     )
     (built / "flags").mkdir()  # another project's, beside ours in site-packages
+
+    def python(code, check=True):
+        return subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=folder,
+            env=os.environ | {"PYTHONPATH": str(built)},
+            check=check,
+            capture_output=True,
+            text=True,
+        )
+
+    return python
+
+
+def test_presets_are_installed(installed):
     code = (
         "import run_ptb\n"
         "print(run_ptb.__file__)\n"
@@ -31,13 +52,21 @@ def test_presets_are_installed(tmp_path):
         "print(*(path.name for path in presets().values()))\n"
         "print(run_ptb.parse(['--model=medium']).model.hidden_size)"
     )
-    printed = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(built)},
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.splitlines()
-    presets = sorted(path.name for path in (ROOT / "flags").iterdir())
-    assert printed == [str(built / "run_ptb.py"), " ".join(presets), "650"]
+    file, listed, hidden_size = installed(code).stdout.splitlines()
+    assert pathlib.Path(file).parent.name == "built"
+    assert listed.split() == sorted(path.name for path in (ROOT / "flags").iterdir())
+    assert hidden_size == "650"
+
+
+def test_the_command_is_installed(installed):
+    """As the script that pip writes for it calls it."""
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    ((name, place),) = scripts.items()
+    module, _, function = place.partition(":")
+    done = installed(
+        f"import sys\nfrom {module} import {function}\n"
+        f"sys.argv = ['/nowhere/{name}', '--model=smal']\nsys.exit({function}())",
+        check=False,
+    )
+    assert (name, done.returncode, done.stdout) == ("ptb-lm", 2, "")
+    assert done.stderr.startswith("ptb-lm: --model=smal: unknown; ")

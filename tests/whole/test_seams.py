@@ -13,6 +13,7 @@ import tensorflow as tf
 
 import run_ptb
 from ptb_lm import registry
+from ptb_lm.commands.mode import Mode
 from ptb_lm.evaluation.plain import Plain
 from ptb_lm.export.export_format import ExportFormat
 from ptb_lm.model.cell import Cell
@@ -132,6 +133,12 @@ class Embedding(ExportFormat):
         return f"np.loadtxt({str(path)!r})"
 
 
+def toy_mode(config):
+    """Says what it was given."""
+    print(f"toy mode of {config.run.save_path}")
+    return 0
+
+
 @pytest.fixture
 def toys():
     """Registers a member of every kind."""
@@ -142,7 +149,7 @@ def toys():
         "DROPOUTS": FirstRow(),
         "METHODS": HalfUniform,
         "EXPORT_FORMATS": Embedding(),
-        "MODES": lambda config: print(f"toy mode of {config.run.save_path}") or 0,
+        "MODES": Mode(toy_mode, reads=("save_path",)),
     }
     for kind, member in members.items():
         getattr(registry, kind).register("toy", member, "a toy")
@@ -189,6 +196,8 @@ def test_toys_of_every_kind(toys, tmp_path, capsys):
     _exports(whole, capsys)
     assert run_ptb.main(["--mode=toy", f"--save_path={whole}"]) == 0
     assert capsys.readouterr().out == f"toy mode of {whole}\n"
+    assert run_ptb.main(["--mode=toy", f"--save_path={whole}", "--seed=2"]) == 2
+    assert "--seed=2 has no effect with --mode=toy" in capsys.readouterr().err
 
 
 def _resumes_to_the_bit(corpus, run, arrays):
