@@ -32,6 +32,8 @@ from ptb_lm.registry import (
     SCHEDULES,
 )
 
+# What flags.txt leaves out.
+NOT_RECORDED = ("mode", "save_path", "change_options")
 PTB_URL = "http://www.fit.vutbr.cz/~imikolov/rnnlm/simple-examples.tgz"
 
 
@@ -86,6 +88,22 @@ class RunConfig(Validated):
         defines_run=False,
         since=2,
     )
+    strict_resume: bool = option(
+        False,
+        "Whether training refuses to resume a run where it cannot give the bits of an"
+        " uninterrupted one: with other threads, another processor or other versions."
+        " If not, it says so and resumes.",
+        defines_run=False,
+        since=2,
+    )
+    change_options: bool = option(
+        False,
+        "Whether the options that you type may change the run that is resumed, from"
+        " its last checkpoint on. Only options that concern the steps to come can"
+        " change, such as learning_rate or early_stopping; max_max_epoch always can.",
+        defines_run=False,
+        since=2,
+    )
     log_every_steps: int = option(
         100,
         "Training steps from one point of TensorBoard's curves to the next.",
@@ -124,6 +142,13 @@ class DataConfig(Validated):
         choices=("none", "letters"),
         since=2,
     )
+    vocabulary_from: str = option(
+        "",
+        "Folder of a run whose vocabulary to use, so that --init_from can start from"
+        " its weights. Empty: the vocabulary of the training text.",
+        is_path=True,
+        since=2,
+    )
     max_tokens: int = option(
         0,
         "Number of tokens to train on, from the beginning of the training text. The"
@@ -150,6 +175,7 @@ class DataConfig(Validated):
         "Folder for the downloaded corpus and for encoded corpora. Empty:"
         " $PTB_LM_CACHE, else $XDG_CACHE_HOME/ptb_lm, else ~/.cache/ptb_lm.",
         defines_run=False,
+        is_path=True,
     )
 
 
@@ -164,6 +190,7 @@ class ModelConfig(Validated):
         minimum=1,
         maximum=2**31 - 1,
         common=True,
+        shapes_weights=True,
     )
     embedding_size: int = option(
         0,
@@ -172,6 +199,7 @@ class ModelConfig(Validated):
         minimum=0,
         maximum=2**31 - 1,
         since=2,
+        shapes_weights=True,
     )
     layer_sizes: str = option(
         "",
@@ -179,6 +207,7 @@ class ModelConfig(Validated):
         " commas. Empty: hidden_size.",
         parse=parse_sizes,
         since=2,
+        shapes_weights=True,
     )
     num_layers: int = option(
         2,
@@ -187,6 +216,7 @@ class ModelConfig(Validated):
         minimum=1,
         maximum=2**31 - 1,
         common=True,
+        shapes_weights=True,
     )
     cell: str = option(
         "lstm",
@@ -195,6 +225,7 @@ class ModelConfig(Validated):
         choices=CELLS,
         common=True,
         since=2,
+        shapes_weights=True,
     )
     mogrifier_rounds: int = option(
         5,
@@ -203,6 +234,7 @@ class ModelConfig(Validated):
         minimum=0,
         maximum=100,
         since=2,
+        shapes_weights=True,
     )
     mogrifier_rank: int = option(
         0,
@@ -211,6 +243,7 @@ class ModelConfig(Validated):
         minimum=0,
         maximum=2**31 - 1,
         since=2,
+        shapes_weights=True,
     )
     keep_prob: float = option(
         1.0,
@@ -220,6 +253,7 @@ class ModelConfig(Validated):
         above=0.0,
         maximum=1.0,
         common=True,
+        may_change=True,
     )
     keep_prob_embedding: float = option(
         1.0,
@@ -228,6 +262,7 @@ class ModelConfig(Validated):
         above=0.0,
         maximum=1.0,
         since=2,
+        may_change=True,
     )
     keep_prob_input: float = option(
         0.0,
@@ -235,6 +270,7 @@ class ModelConfig(Validated):
         minimum=0.0,
         maximum=1.0,
         since=2,
+        may_change=True,
     )
     keep_prob_between: float = option(
         0.0,
@@ -243,6 +279,7 @@ class ModelConfig(Validated):
         minimum=0.0,
         maximum=1.0,
         since=2,
+        may_change=True,
     )
     keep_prob_output: float = option(
         0.0,
@@ -250,6 +287,7 @@ class ModelConfig(Validated):
         minimum=0.0,
         maximum=1.0,
         since=2,
+        may_change=True,
     )
     keep_prob_recurrent: float = option(
         1.0,
@@ -259,12 +297,14 @@ class ModelConfig(Validated):
         above=0.0,
         maximum=1.0,
         since=2,
+        may_change=True,
     )
     dropout: str = option(
         "step",
         "Masks of dropout of units: {members}.",
         choices=DROPOUTS,
         since=2,
+        may_change=True,
     )
     init_scale: float = option(
         0.1,
@@ -314,18 +354,21 @@ class ModelConfig(Validated):
         " layer has another width, a trained projection brings it to the embedding's.",
         known_as="tie tie_weights tied_weights",
         common=True,
+        shapes_weights=True,
     )
     rnn_mode: str = option(
         "auto",
         "Implementation of the recurrent layers: fused (this project's kernels); keras"
         " (Keras's own loop, or cuDNN on a GPU); auto (keras on a GPU, else fused).",
         choices=("auto", "fused", "keras"),
+        may_change=True,
     )
     dtype: str = option(
         "float32",
         "Type of the matrix products: float32 or bfloat16. Everything else is float32,"
         " the loss and its sums included.",
         choices=("float32", "bfloat16"),
+        may_change=True,
     )
 
     def __post_init__(self) -> None:
@@ -410,6 +453,7 @@ class TrainingConfig(Validated):
         " both). A learning rate or a clipping norm suits only one of them.",
         choices=("sum", "mean"),
         since=2,
+        may_change=True,
     )
     optimizer: str = option(
         "sgd",
@@ -438,6 +482,7 @@ class TrainingConfig(Validated):
         " divide.",
         above=0.0,
         since=2,
+        may_change=True,
     )
     l2: float = option(
         0.0,
@@ -445,6 +490,7 @@ class TrainingConfig(Validated):
         " gradient of every weight, after clipping. 0: none.",
         minimum=0.0,
         since=2,
+        may_change=True,
     )
     weight_decay: float = option(
         0.0,
@@ -452,6 +498,7 @@ class TrainingConfig(Validated):
         " learning rate times the weight from every weight. 0: none.",
         minimum=0.0,
         since=2,
+        may_change=True,
     )
     learning_rate: float = option(
         1.0,
@@ -459,12 +506,14 @@ class TrainingConfig(Validated):
         known_as="lr",
         above=0.0,
         common=True,
+        may_change=True,
     )
     schedule: str = option(
         "tutorial",
         "Schedule of the learning rate: {members}.",
         choices=SCHEDULES,
         since=2,
+        may_change=True,
     )
     lr_decay: float = option(
         0.5,
@@ -472,6 +521,7 @@ class TrainingConfig(Validated):
         " with --schedule=plateau, whenever it falls.",
         above=0.0,
         maximum=1.0,
+        may_change=True,
     )
     warmup: float = option(
         0.0,
@@ -480,6 +530,7 @@ class TrainingConfig(Validated):
         minimum=0.0,
         below=1.0,
         since=2,
+        may_change=True,
     )
     final_rate: float = option(
         0.0,
@@ -488,6 +539,7 @@ class TrainingConfig(Validated):
         minimum=0.0,
         maximum=1.0,
         since=2,
+        may_change=True,
     )
     patience: int = option(
         1,
@@ -495,12 +547,14 @@ class TrainingConfig(Validated):
         " lowers the learning rate.",
         minimum=1,
         since=2,
+        may_change=True,
     )
     max_epoch: int = option(
         4,
         "Number of epochs at the initial learning rate in the schedule tutorial;"
         " zaremba has one more.",
         minimum=0,
+        may_change=True,
     )
     max_max_epoch: int = option(
         13,
@@ -508,6 +562,7 @@ class TrainingConfig(Validated):
         known_as="epochs max_epochs num_epochs n_epochs",
         minimum=1,
         common=True,
+        may_change=True,
     )
     ar: float = option(
         0.0,
@@ -516,6 +571,7 @@ class TrainingConfig(Validated):
         " none.",
         minimum=0.0,
         since=2,
+        may_change=True,
     )
     tar: float = option(
         0.0,
@@ -524,6 +580,7 @@ class TrainingConfig(Validated):
         " next, to the mean loss per token (Merity et al. 2017). 0: none.",
         minimum=0.0,
         since=2,
+        may_change=True,
     )
     average: str = option(
         "none",
@@ -545,6 +602,7 @@ class TrainingConfig(Validated):
         " best of the epochs more than this many before it.",
         minimum=0,
         since=2,
+        may_change=True,
     )
     max_grad_norm: float = option(
         5.0,
@@ -552,6 +610,7 @@ class TrainingConfig(Validated):
         " down to it.",
         known_as="clip grad_clip clip_norm clipnorm max_norm",
         above=0.0,
+        may_change=True,
     )
     early_stopping: int = option(
         0,
@@ -559,11 +618,13 @@ class TrainingConfig(Validated):
         known_as="early_stop",
         minimum=0,
         common=True,
+        may_change=True,
     )
     init_from: str = option(
         "",
         "Folder of a run whose best weights are the initial weights. Empty: random"
         " initial weights.",
+        is_path=True,
     )
     seed: int = option(
         1,
@@ -593,6 +654,7 @@ class EvaluationConfig(Validated):
         " --text is not set. One sentence per line.",
         defines_run=False,
         common=True,
+        is_path=True,
     )
     weights: str = option(
         "best",
@@ -916,6 +978,7 @@ class LookConfig(Validated):
         "Folder for the figures of report. Empty: the folder figures in --save_path.",
         defines_run=False,
         since=2,
+        is_path=True,
     )
 
 
@@ -984,12 +1047,12 @@ class Config:
     def to_text(self) -> str:
         """The configuration as lines ``--name=value``, an absl flagfile.
 
-        It leaves out --mode and --save_path.
+        It leaves out the options of a single command, `NOT_RECORDED`.
         """
         return "".join(
             f"--{name}={format_value(value)}\n"
             for name, value in self.values().items()
-            if name not in ("save_path", "mode")
+            if name not in NOT_RECORDED
         )
 
     def values(self) -> dict[str, Any]:
@@ -1018,6 +1081,11 @@ def _walk(config: Config) -> Iterator[tuple[Any, dataclasses.Field]]:
         group_value = getattr(config, group.name)
         for field in dataclasses.fields(group_value):
             yield group_value, field
+
+
+def fields_by_name() -> dict[str, dataclasses.Field]:
+    """Every option by name."""
+    return {field.name: field for _, fields in option_groups() for field in fields}
 
 
 def option_groups() -> list[tuple[str, list[dataclasses.Field]]]:

@@ -24,6 +24,9 @@ def option(
     known_as: str = "",
     parse: Callable[[str], Any] | None = None,
     defines_run: bool = True,
+    may_change: bool = False,
+    shapes_weights: bool = False,
+    is_path: bool = False,
     common: bool = False,
     since: int = 1,
 ) -> Any:
@@ -46,6 +49,11 @@ def option(
         wrong with one.
       defines_run: whether another value makes another run, so that a run refuses to
         resume with it.
+      may_change: whether a run that it defines may get another value on the way, with
+        ``--change_options``, because the option concerns only the steps that follow.
+      shapes_weights: whether another value may make other weights: other names, or
+        other shapes. ``--init_from`` needs the same value in both runs.
+      is_path: whether the value is a path, which flags.txt has as an absolute one.
       common: whether ``--help`` shows the option; ``--helpfull`` shows all.
       since: 1 for an option that every flags.txt sets. 2 for every later option: an
         older flags.txt lacks it, so its default must be what runs did before it came.
@@ -63,6 +71,9 @@ def option(
         "known_as": known_as.split(),
         "parse": parse,
         "defines_run": defines_run,
+        "may_change": may_change,
+        "shapes_weights": shapes_weights,
+        "is_path": is_path,
         "common": common,
         "since": since,
     }

@@ -16,7 +16,7 @@ from ptb_lm.config import Config, DataConfig
 from ptb_lm.data.corpus import corpus_name, encode_file, encode_split
 from ptb_lm.errors import UserError
 from ptb_lm.options import parse_weights
-from ptb_lm.runs.resuming import run_path
+from ptb_lm.runs.resuming import check_recorded_corpus, run_path
 from ptb_lm.runs.trained_run import TrainedRun
 from ptb_lm.system import files
 from ptb_lm.system.progress import Progress
@@ -37,14 +37,17 @@ def run(config: Config) -> int:
     if choice.confidence and choice.counting != "exact":
         raise UserError("--confidence: it needs --counting=exact")
     runs, other = _runs(config)
-    name, ids = _read_text(config, runs[0])
-    start_tensorflow()
+    progress = Progress(sys.stderr)
+    with progress.phase("Reading the text"):
+        name, ids = _read_text(config, runs[0])
+    with progress.phase("Starting TensorFlow"):
+        start_tensorflow()
     from ptb_lm.evaluation.comparison import Evaluated
     from ptb_lm.evaluation.confidence import perplexity_interval, ratio_interval
 
     confidence = choice.confidence
     weights = parse_weights(choice.mixture_weights)
-    score, sentences = _scored(config, runs, ids, name, weights)
+    score, sentences = _scored(config, runs, ids, name, progress, weights)
     evaluated = Evaluated(
         name,
         ",".join(str(run.path) for run in runs),
@@ -55,7 +58,7 @@ def run(config: Config) -> int:
         perplexity_interval(sentences, confidence) if sentences else None,
     )
     if other:
-        other_score, of_other = _scored(config, [other], ids, name)
+        other_score, of_other = _scored(config, [other], ids, name, progress)
         evaluated = dataclasses.replace(
             evaluated, other_run=str(other.path), other_score=other_score
         )
@@ -91,6 +94,7 @@ def _scored(
     runs: list[TrainedRun],
     ids: np.ndarray,
     name: str,
+    progress: Progress,
     weights: Sequence[float] = (),
 ) -> tuple["Score", "Sentences | None"]:
     """Scores a text by the method that the options name, tuned first if asked for.
@@ -103,7 +107,6 @@ def _scored(
     from ptb_lm.evaluation.members import Members, line_end_of
     from ptb_lm.evaluation.metrics import Score
 
-    progress = Progress(sys.stderr)
     members = Members(
         config,
         runs,
@@ -117,11 +120,12 @@ def _scored(
             f"tuned {finding.name}: {constants}; valid perplexity"
             f" {finding.score.perplexity:.3f} of {finding.score.tokens:,} tokens"
         )
-    method = members.method()
-    progress.clear()
-    if not config.evaluation.confidence:
-        return score_run(runs[0], ids, config, name, method), None
-    nats = Evaluator(method).token_nats(ids)
+    with progress.phase("Building the model"):
+        method = members.method()
+    with progress.phase(f"Evaluating {name}") as update:
+        if not config.evaluation.confidence:
+            return score_run(runs[0], ids, config, name, method, update), None
+        nats = Evaluator(method).token_nats(ids, update)
     score = Score(float(nats.sum(dtype=np.float64)), len(nats))
     return score, Sentences.of(nats, ids, line_end_of(runs[0].vocabulary))
 
@@ -146,6 +150,8 @@ def _read_split(config: Config, trained: TrainedRun, split: str) -> np.ndarray:
 def _data(config: Config, trained: TrainedRun) -> DataConfig:
     """How the run reads text, and where the command says that it is."""
     data = trained.config.data
+    if not config.data.data_path:
+        check_recorded_corpus(trained.folder, trained.config)
     return dataclasses.replace(
         data,
         data_path=config.data.data_path or data.data_path,

@@ -1,9 +1,12 @@
 """``--mode=export``: a trained run in the formats that other programs read."""
 
+import sys
+
 from ptb_lm.commands.mode import TRAINED_RUN, Mode
 from ptb_lm.config import Config
 from ptb_lm.runs.resuming import run_path
 from ptb_lm.runs.trained_run import TrainedRun
+from ptb_lm.system.progress import Progress
 from ptb_lm.system.quiet_start import start_tensorflow
 
 
@@ -15,11 +18,14 @@ def run(config: Config) -> int:
     """
     # Where there is no run, says so before TensorFlow starts.
     trained = TrainedRun(run_path(config), config.evaluation.weights)
-    start_tensorflow()
+    progress = Progress(sys.stderr)
+    with progress.phase("Starting TensorFlow"):
+        start_tensorflow()
     from ptb_lm.export.exporter import export_run, formats
 
     name = config.evaluation.export_format
-    paths = export_run(trained, name)
+    with progress.phase(f"Exporting the {trained.kind} weights"):
+        paths = export_run(trained, name)
     first, *others = zip(paths, formats(name), strict=True)
     print(f"{first[0]}: the {trained.kind} weights; {first[1].hint(first[0])}")
     for path, export_format in others:

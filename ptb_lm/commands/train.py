@@ -19,7 +19,7 @@ from ptb_lm.config import (
 )
 from ptb_lm.data.corpus import load_corpus
 from ptb_lm.runs.results import Results, SplitScores
-from ptb_lm.runs.resuming import run_path
+from ptb_lm.runs.resuming import given_vocabulary, run_path
 from ptb_lm.system import program
 from ptb_lm.system.progress import Progress
 from ptb_lm.system.quiet_start import start_tensorflow
@@ -32,14 +32,16 @@ def run(config: Config) -> int:
       UserError: as `load_corpus` and `train_and_evaluate`.
     """
     progress = Progress()
-    with download_shown(progress) as show:
-        corpus = load_corpus(config.data, show)
+    vocabulary = given_vocabulary(config)
+    with progress.phase("Reading the corpus"), download_shown(progress) as show:
+        corpus = load_corpus(config.data, show, vocabulary)
     counts = ", ".join(f"{len(ids):,} {name}" for name, ids in corpus.splits.items())
     kind = {"word": "words", "char": "characters"}[config.data.token_type]
     progress.line(
         f"Corpus {corpus.name}: {counts} tokens; {len(corpus.vocabulary):,} {kind}"
     )
-    start_tensorflow()
+    with progress.phase("Starting TensorFlow"):
+        start_tensorflow()
     from ptb_lm.system.interrupts import Interrupted
     from ptb_lm.training.trainer import train_and_evaluate
 

@@ -65,18 +65,23 @@ def corpus_name(data_path: str) -> str:
     return path.name if os.path.isdir(path) else path.stem
 
 
-def load_corpus(config: DataConfig, progress: DownloadProgress | None = None) -> Corpus:
+def load_corpus(
+    config: DataConfig,
+    progress: DownloadProgress | None = None,
+    vocabulary: Vocabulary | None = None,
+) -> Corpus:
     """Reads and encodes the corpus that a configuration names.
 
     Args:
       config: where the text is, and what a token is.
       progress: of a download, as `download.fetch_ptb` takes it.
+      vocabulary: of a trained model; None: that of the training text.
 
     Raises:
       UserError: a file is missing, empty or not UTF-8, or the valid or test
         text has a word that the training text lacks where there is no `<unk>`.
     """
-    encoded = encode_once(find_sources(config, progress), config)
+    encoded = encode_once(find_sources(config, progress), config, vocabulary)
     splits = {split: _used(ids, split, config) for split, ids in encoded.splits.items()}
     name = corpus_name(config.data_path)
     return Corpus(name, splits, encoded.vocabulary, _floor_perplexity(config))
@@ -133,7 +138,8 @@ def _floor_perplexity(config: DataConfig) -> float | None:
 
     Of the built-in corpus it is known as long as its tokens are the grammar's.
     """
-    is_grammars = not config.data_path and not config.max_vocab_size
+    chosen = config.data_path or config.max_vocab_size or config.vocabulary_from
+    is_grammars = not chosen
     if is_grammars and TokenRules.of(config) == TokenRules("word", "none"):
         return math.exp(english.ENGLISH.entropy_rate())
     return None

@@ -35,7 +35,7 @@ def find_sources(
     """
     if not config.data_path:
         return _builtin_texts()
-    if config.data_path == "ptb" and not pathlib.Path("ptb").exists():
+    if is_download(config.data_path):
         folder = download.fetch_ptb(
             config.ptb_url, cache_folder(config), progress=progress
         )
@@ -46,6 +46,28 @@ def find_sources(
     if path.is_file():
         return _parts_of_file(path)
     raise UserError(f"--data_path={path}: neither a folder nor a regular file")
+
+
+def is_download(data_path: str) -> bool:
+    """Whether a ``--data_path`` asks for a download, and is no path."""
+    return data_path == "ptb" and not pathlib.Path("ptb").exists()
+
+
+def absolute_data_path(data_path: str) -> str:
+    """A ``--data_path`` that names the same corpus from any folder.
+
+    Raises:
+      UserError: it is in a home folder that does not exist.
+    """
+    if not data_path or is_download(data_path):
+        return data_path
+    return os.path.abspath(files.expand_home(data_path))
+
+
+def check_data_path(data_path: str) -> None:
+    """Raises UserError where there is nothing at a ``--data_path``."""
+    if data_path and not is_download(data_path):
+        _existing(data_path)
 
 
 def _builtin_texts() -> Sources:

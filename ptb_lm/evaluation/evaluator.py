@@ -1,6 +1,6 @@
 """One scoring loop, shared by every method and every way of counting."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -10,6 +10,7 @@ from ptb_lm.data.windows import check_length, count_windows, rows_of
 from ptb_lm.evaluation.method import Method
 from ptb_lm.evaluation.metrics import Score
 from ptb_lm.runs.trained_run import TrainedRun
+from ptb_lm.system.progress import Update
 
 CHUNK_TOKENS = 1024  # tokens per call: long enough to hide the call's own cost
 
@@ -31,7 +32,7 @@ class Evaluator:
         ids: np.ndarray,
         batch_size: int,
         num_steps: int,
-        between_chunks: Callable[[], None] = lambda: None,
+        after_chunk: Update = lambda *_: None,
     ) -> Score:
         """Score as the PTB tutorial counts: whole windows of batch_size rows.
 
@@ -39,42 +40,49 @@ class Evaluator:
           ids: int32 [tokens].
           batch_size: number of rows.
           num_steps: columns of a window; tokens that fill no window are left out.
-          between_chunks: called after every chunk.
+          after_chunk: called after every chunk with the number of tokens that are
+            scored, and of those in all.
         """
         rows = rows_of(ids, batch_size)
         steps = count_windows(len(ids), batch_size, num_steps) * num_steps
-        return self._sum(rows[:, : steps + 1], between_chunks)
+        return self._sum(rows[:, : steps + 1], after_chunk)
 
-    def exact(
-        self, ids: np.ndarray, between_chunks: Callable[[], None] = lambda: None
-    ) -> Score:
+    def exact(self, ids: np.ndarray, after_chunk: Update = lambda *_: None) -> Score:
         """Score of every predictable token, int32 [tokens] as one stream.
 
-        Tokens 1 .. len(ids) - 1, each given all before it.
+        Tokens 1 .. len(ids) - 1, each given all before it. `after_chunk` is called as
+        `tutorial` calls it.
         """
-        return self._sum(ids[None, :], between_chunks)
+        return self._sum(ids[None, :], after_chunk)
 
-    def token_nats(self, ids: np.ndarray) -> np.ndarray:
+    def token_nats(
+        self, ids: np.ndarray, after_chunk: Update = lambda *_: None
+    ) -> np.ndarray:
         """Nats of every predictable token, as `exact` counts them.
 
         Args:
           ids: int32 [tokens].
+          after_chunk: as `tutorial` takes it.
 
         Returns:
           -log p in nats, float32 [max(tokens - 1, 0)].
         """
-        chunks = [nats.numpy()[0] for nats in self._chunks(ids[None, :])]
-        return np.concatenate([np.zeros(0, np.float32), *chunks])
+        nats, tokens = [np.zeros(0, np.float32)], 0
+        for chunk in self._chunks(ids[None, :]):
+            nats.append(chunk.numpy()[0])
+            tokens += len(nats[-1])
+            after_chunk(tokens, len(ids) - 1)
+        return np.concatenate(nats)
 
-    def _sum(self, rows: np.ndarray, between_chunks: Callable[[], None]) -> Score:
+    def _sum(self, rows: np.ndarray, after_chunk: Update) -> Score:
         """Score of all tokens of the rows [batch, time] but the first of each."""
-        nats, tokens = 0.0, 0
+        nats, tokens, total = 0.0, 0, rows[:, 1:].size
         for chunk in self._chunks(rows):
             # In time-major order: a sum's last bits depend on the order.
             in_order = tf.cast(tf.transpose(chunk), tf.float64)
             nats += float(tf.reduce_sum(in_order))
             tokens += in_order.shape.num_elements()
-            between_chunks()
+            after_chunk(tokens, total)
         return Score(nats, tokens)
 
     def _chunks(self, rows: np.ndarray) -> Iterator[tf.Tensor]:
@@ -94,7 +102,12 @@ class Evaluator:
 
 
 def score_run(
-    run: TrainedRun, ids: np.ndarray, config: Config, name: str, method: Method
+    run: TrainedRun,
+    ids: np.ndarray,
+    config: Config,
+    name: str,
+    method: Method,
+    after_chunk: Update = lambda *_: None,
 ) -> Score:
     """Scores a text with a trained run's weights.
 
@@ -104,6 +117,7 @@ def score_run(
       config: how tokens are counted.
       name: of the text, for an error.
       method: made for the run's model.
+      after_chunk: as `Evaluator.tutorial` takes it.
 
     Raises:
       UserError: the text is too short.
@@ -113,6 +127,6 @@ def score_run(
     batch = training.batch_size, training.num_steps
     if config.evaluation.counting == "tutorial":
         check_length(name, len(ids), *batch)
-        return evaluator.tutorial(ids, *batch)
+        return evaluator.tutorial(ids, *batch, after_chunk)
     check_length(name, len(ids), 1, 1)
-    return evaluator.exact(ids)
+    return evaluator.exact(ids, after_chunk)

@@ -9,7 +9,8 @@ Its metadata has the number of the format, which rises when an older version cou
 no longer read what is written. Format 1 is arrays by the names ``model/WEIGHT``,
 ``optimizer/WEIGHT/SLOT`` and ``state/LAYER/PART``, and a `Position`. A run that
 averages its weights has ``average/WEIGHT`` too, and "averaged" in the metadata says
-whether these are the weights to score.
+whether these are the weights to score. "options" and "rounding" are the conditions of
+the steps before the checkpoint (`conditions`), and "changes" those that there were.
 """
 
 import dataclasses
@@ -139,6 +140,10 @@ class CheckpointFolder:
         if paths:
             raise UserError(f"{self._folder}: every '{kind}' checkpoint is damaged")
         return None
+
+    def exist(self, kind: str) -> bool:
+        """Whether there are checkpoints of a kind, whole or damaged."""
+        return bool(self._paths(kind))
 
     def _paths(self, kind: str) -> list[pathlib.Path]:
         """Checkpoints of a kind, the newest first."""

@@ -13,10 +13,13 @@ import numpy as np
 from ptb_lm.config import Config
 from ptb_lm.data.vocabulary import Vocabulary
 from ptb_lm.errors import UserError
-from ptb_lm.options import format_value
 from ptb_lm.runs.checkpoint import CheckpointFolder
 from ptb_lm.runs.results import Results
+from ptb_lm.runs.run_options import check_same_run, recorded
 from ptb_lm.system import files
+
+# What a run writes into, or changes, without replacing it as a whole.
+WRITTEN_IN_PLACE = ("checkpoints", "train", "valid", "floor", "plugins", "run.lock")
 
 
 class RunFolder:
@@ -48,12 +51,14 @@ class RunFolder:
             other options or another corpus, or it cannot be written.
         """
         files.make_folder(self.path)
+        self._refuse_links()
         lock = self._lock = _take_lock(self.path)
         if self.holds_run():
-            self.check_same_run(config, vocabulary)
+            check_same_run(self.path, self.config(), config)
+            self._check_vocabulary(vocabulary)
         else:
             vocabulary.save(self.path / "vocabulary.json")
-            files.write_text(self.path / "flags.txt", config.to_text())
+            self._write_options(recorded(config))
         _sign_lock(lock, f"process {os.getpid()} on {platform.node()}\n")
 
     def close(self) -> None:
@@ -68,25 +73,47 @@ class RunFolder:
         """Whether a run was started in this folder."""
         return os.path.isfile(self.path / "flags.txt")
 
-    def check_same_run(self, config: Config, vocabulary: Vocabulary) -> None:
-        """Raises UserError listing what this run was started with instead."""
-        stored = self.config().run_values()
-        differences = [
-            f"--{name}={format_value(stored[name])} there, {format_value(value)} here"
-            for name, value in config.run_values().items()
-            if stored[name] != value
-        ]
-        if not differences and self.vocabulary() != vocabulary:
-            differences = ["another vocabulary"]
-        if differences:
+    def record_options(self, config: Config) -> None:
+        """Brings flags.txt up to date: what makes the run, and where its corpus is.
+
+        Other options stay as they were when the run was started.
+        """
+        stored = self.config()
+        there, here = recorded(stored).values(), recorded(config).values()
+        names = [*config.run_values(), "data_path"]
+        changed = {n: here[n] for n in names if here[n] != there[n]}
+        if changed:
+            self._write_options(Config.from_values(stored.values() | changed))
+
+    def _write_options(self, config: Config) -> None:
+        """Writes flags.txt."""
+        files.write_text(self.path / "flags.txt", config.to_text())
+
+    def _check_vocabulary(self, vocabulary: Vocabulary) -> None:
+        """Raises UserError where the run has another one."""
+        if self.vocabulary() != vocabulary:
             raise UserError(
-                f"{self.path} holds a run with other options:"
-                f" {'; '.join(differences)}; repeat its options or give another"
-                " --save_path"
+                f"{self.path} holds a run with another vocabulary; has the text"
+                " changed? Another --save_path starts another run"
             )
 
+    def _refuse_links(self) -> None:
+        """Raises UserError where a run would write past its own folder.
+
+        The lock does not guard what is elsewhere: two runs might share it, and each
+        would remove the other's checkpoints.
+        """
+        for name in WRITTEN_IN_PLACE:
+            path = self.path / name
+            if path.is_symlink():
+                raise UserError(
+                    f"{path} is a link, and a run writes into its own folder alone;"
+                    " put what it leads to in its place, or make the whole folder a"
+                    " link"
+                )
+
     def config(self) -> Config:
-        """The configuration that the run was started with.
+        """The options of the run, as they are by now.
 
         Raises:
           UserError: there is no run in this folder, or flags.txt is damaged.
@@ -111,7 +138,7 @@ class RunFolder:
         """
         checkpoint = self.checkpoints.load(kind)
         if checkpoint is None:
-            raise UserError(f"{self.path}: no '{kind}' checkpoint yet; train first")
+            raise UserError(f"{self.path}: no '{kind}' checkpoint yet{self._why(kind)}")
         arrays = checkpoint.arrays
         names = [n.removeprefix("model/") for n in arrays if n.startswith("model/")]
         scored = "average" if checkpoint.metadata.get("averaged") else "model"
@@ -120,6 +147,12 @@ class RunFolder:
             for name in names
             if f"{scored}/{name}" in arrays
         }
+
+    def _why(self, kind: str) -> str:
+        """Why a kind of checkpoint is not there, and what to do."""
+        if kind == "best" and self.checkpoints.exist("last"):
+            return ": no epoch has ended; --weights=last takes the newest weights"
+        return "; train first"
 
     def write_results(self, results: Results) -> None:
         """Writes results.json atomically."""

@@ -3,6 +3,7 @@
 import dataclasses
 from typing import Any, Self
 
+from ptb_lm.config import TrainingConfig
 from ptb_lm.runs.results import EpochScores, check_figure
 
 
@@ -64,6 +65,13 @@ class Position:
             raise TypeError(f"epochs is {epochs!r:.50}")
         records = [EpochScores.from_json(epoch) for epoch in epochs]
         return cls(**values | {"epochs": records})
+
+    def is_end(self, training: TrainingConfig) -> bool:
+        """Whether the last epoch is done, or early stopping says so."""
+        if self.epoch >= training.max_max_epoch:
+            return True
+        patience, best = training.early_stopping, self.best()
+        return best is not None and 0 < patience <= self.epoch - best.epoch
 
     def best(self) -> EpochScores | None:
         """The epoch of the lowest valid perplexity, the first of several."""

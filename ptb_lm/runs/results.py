@@ -105,6 +105,29 @@ class SplitScores(_Figures):
 
 
 @dataclasses.dataclass(frozen=True)
+class Change(_Record):
+    """What changed where a run was resumed: an option, or a part of the machine.
+
+    Attributes:
+      step: training steps taken by then.
+      name: an option, with its dashes; or a key of `provenance.rounding`.
+      before: its value in the steps up to then.
+      after: its value in those that follow.
+    """
+
+    step: int
+    name: str
+    before: bool | int | float | str
+    after: bool | int | float | str
+
+    def __post_init__(self) -> None:
+        check_figure("step", self.step, (int,))
+        values = type(self.before), type(self.after)
+        if type(self.name) is not str or not {*values} <= {bool, int, float, str}:
+            raise TypeError(f"no change: {vars(self)!r:.50}")
+
+
+@dataclasses.dataclass(frozen=True)
 class Results(_Record):
     """What results.json holds.
 
@@ -120,6 +143,7 @@ class Results(_Record):
       best_epoch: number of the epoch of the lowest valid perplexity, from 1.
       wall_seconds: time spent on the run by all its processes.
       resumed: how often the run was resumed.
+      changes: what changed where it was resumed.
       floor_perplexity: the lowest that any model can reach, where it is known.
       training_flop: floating-point operations of the training steps so far.
       last_weights: scores of the last weights, of a finished run.
@@ -140,6 +164,7 @@ class Results(_Record):
     best_epoch: int | None
     wall_seconds: float
     resumed: int
+    changes: list[Change] = dataclasses.field(default_factory=list)
     floor_perplexity: float | None = None
     training_flop: int | None = None
     last_weights: SplitScores | None = None
@@ -161,5 +186,8 @@ class Results(_Record):
             for name in ("last_weights", "best_weights")
             if values.get(name)
         }
-        epochs = [EpochScores.from_json(epoch) for epoch in values["epochs"]]
-        return super().from_json(values | records | {"epochs": epochs})
+        lists = {
+            "epochs": [EpochScores.from_json(each) for each in values["epochs"]],
+            "changes": [Change.from_json(each) for each in values.get("changes", [])],
+        }
+        return super().from_json(values | records | lists)

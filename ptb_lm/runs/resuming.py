@@ -10,7 +10,12 @@ from typing import Any
 
 from ptb_lm.config import Config, option_groups
 from ptb_lm.data.corpus import corpus_name
+from ptb_lm.data.sources import check_data_path
+from ptb_lm.data.vocabulary import Vocabulary
+from ptb_lm.errors import UserError
+from ptb_lm.options import format_value
 from ptb_lm.runs.folder import RunFolder
+from ptb_lm.runs.trained_run import TrainedRun
 from ptb_lm.system import files
 
 
@@ -48,11 +53,64 @@ def resumed(config: Config, typed: dict[str, Any]) -> Config:
       refuses options that make another run.
 
     Raises:
-      UserError: the run's flags.txt is damaged.
+      UserError: the run's flags.txt is damaged, or its corpus is not where it says.
     """
     path = run_path(config)
     folder = RunFolder(path)
     if config.run.mode != "train" or is_record(typed) or not folder.holds_run():
         return config
-    values = folder.config().values() | {"save_path": str(path)} | typed
-    return Config.from_values(values)
+    stored = folder.config()
+    if "data_path" not in typed:
+        check_recorded_corpus(folder, stored)
+    return Config.from_values(stored.values() | {"save_path": str(path)} | typed)
+
+
+def check_recorded_corpus(folder: RunFolder, stored: Config) -> None:
+    """Checks that there is something where a run has its corpus from.
+
+    Args:
+      folder: of the run.
+      stored: its options.
+
+    Raises:
+      UserError: there is nothing.
+    """
+    try:
+        check_data_path(stored.data.data_path)
+    except UserError as error:
+        raise UserError(
+            f"{folder.path}/flags.txt has {error}; type --data_path to say where the"
+            " corpus is now"
+        ) from error
+
+
+def given_vocabulary(config: Config) -> Vocabulary | None:
+    """The vocabulary of --vocabulary_from; None: that of the training text.
+
+    A run that is resumed has it already, and does not need the other run any more.
+
+    Raises:
+      UserError: there is no such run, it splits texts into other tokens, or an option
+        asks for another vocabulary.
+    """
+    data = config.data
+    if not data.vocabulary_from:
+        return None
+    folder = RunFolder(run_path(config))
+    if folder.holds_run():
+        return folder.vocabulary()
+    option = f"--vocabulary_from={data.vocabulary_from}"
+    if data.max_vocab_size:
+        raise UserError(
+            f"{option}: the size of its vocabulary is given; --max_vocab_size="
+            f"{data.max_vocab_size} has no effect, so set it to 0"
+        )
+    run = TrainedRun(files.expand_home(data.vocabulary_from))
+    for name in ("token_type", "normalize"):
+        there, here = getattr(run.config.data, name), getattr(data, name)
+        if there != here:
+            raise UserError(
+                f"{option}: --{name}={format_value(there)} there,"
+                f" {format_value(here)} here"
+            )
+    return run.vocabulary

@@ -76,9 +76,10 @@ class TrainedRun:
         if rnn_mode:
             options = dataclasses.replace(config.model, rnn_mode=rnn_mode)
             config = dataclasses.replace(config, model=options)
+        weights = self.weights
         model = build_model(config, len(self.vocabulary))
         try:
-            assign(model.named_variables(), self.weights)
+            assign(model.named_variables(), weights)
         except UserError as error:
             raise UserError(f"{self.path}: {error}") from error
         return model

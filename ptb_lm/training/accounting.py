@@ -54,7 +54,7 @@ class Accounting:
 
     def add_steps(
         self, nats: np.ndarray, norms: np.ndarray, seconds: float | None
-    ) -> None:
+    ) -> int:
         """Adds a call of the compiled loop, one step after the other.
 
         Args:
@@ -62,14 +62,19 @@ class Accounting:
           norms: of each step's gradients, [count].
           seconds: that the call took; None: it is not to be timed.
 
+        Returns:
+          The tokens that they trained on.
+
         Raises:
           NotFinite: a step's nats or norm; the position then counts that step.
         """
         for step_nats, norm in zip(nats.tolist(), norms.tolist(), strict=True):
             self._add_step(step_nats, norm)
+        tokens = self._tokens_of_last(len(nats))
         if seconds is not None:
-            self.position.timed_tokens += self._tokens_of_last(len(nats))
+            self.position.timed_tokens += tokens
             self.position.timed_seconds += seconds
+        return tokens
 
     def _add_step(self, nats: float, norm: float) -> None:
         """Adds what one step measured."""

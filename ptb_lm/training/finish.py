@@ -3,11 +3,11 @@
 import contextlib
 import dataclasses
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
-from ptb_lm.config import Config
+from ptb_lm.config import Config, TrainingConfig
 from ptb_lm.data.corpus import Corpus
 from ptb_lm.errors import UserError
 from ptb_lm.evaluation.evaluator import Evaluator
@@ -17,9 +17,11 @@ from ptb_lm.export.exporter import export_run
 from ptb_lm.model.language_model import LanguageModel
 from ptb_lm.runs.checkpoint import assign
 from ptb_lm.runs.folder import RunFolder
+from ptb_lm.runs.position import Position
 from ptb_lm.runs.provenance import provenance
-from ptb_lm.runs.results import EpochScores, Results, SplitScores
+from ptb_lm.runs.results import Change, EpochScores, Results, SplitScores
 from ptb_lm.runs.trained_run import TrainedRun
+from ptb_lm.system.progress import Progress, Update
 from ptb_lm.tensorboard.curves import write_test_score
 from ptb_lm.tensorboard.projector import write_embeddings
 from ptb_lm.training.accounting import Accounting, check_finite
@@ -34,22 +36,48 @@ class Scorer:
         config: Config,
         corpus: Corpus,
         model: LanguageModel,
-        between_chunks: Callable[[], None],
+        progress: Progress,
+        check: Callable[[], None],
     ):
-        """Makes the evaluator; `between_chunks` is called often while it works."""
+        """Makes the evaluator.
+
+        Args:
+          config: the run's.
+          corpus: the valid and test text.
+          model: what is scored.
+          progress: where it is shown how far the scoring is.
+          check: called often while it works.
+        """
         self._config, self._splits = config, corpus.splits
         self._evaluator = Evaluator(Plain(model, config))
-        self._between_chunks = between_chunks
+        self._progress, self._check = progress, check
 
-    def valid(self) -> Score:
-        """Score of the validation text, counted as the tutorial counts."""
+    def valid(self, label: str) -> Score:
+        """Score of the validation text, counted as the tutorial counts.
+
+        Args:
+          label: of the progress.
+        """
         training = self._config.training
-        return self._evaluator.tutorial(
-            self._splits["valid"],
-            training.batch_size,
-            training.num_steps,
-            self._between_chunks,
-        )
+        batch = training.batch_size, training.num_steps
+        with self._shown(label) as after_chunk:
+            return self._evaluator.tutorial(self._splits["valid"], *batch, after_chunk)
+
+    def _exact(self, split: str, label: str) -> Score:
+        """Score of every token of a text except the first."""
+        with self._shown(label) as after_chunk:
+            return self._evaluator.exact(self._splits[split], after_chunk)
+
+    @contextlib.contextmanager
+    def _shown(self, label: str) -> Iterator[Update]:
+        """What to call after every chunk of a text."""
+        with self._progress.phase(label) as update:
+
+            def after_chunk(done: int, total: int) -> None:
+                update(done, total)
+                self._check()
+
+            yield after_chunk
 
     def epoch(self, accounting: Accounting, rate: float) -> EpochScores:
         """What there is to say of an epoch after its last step.
@@ -62,7 +90,8 @@ class Scorer:
           NotFinite: a perplexity.
         """
         position = accounting.position
-        valid, train = self.valid(), accounting.train_score()
+        epoch = epoch_label(position, self._config.training)
+        valid, train = self.valid(f"{epoch}, validating"), accounting.train_score()
         figures = {
             "learning_rate": rate,
             "train_perplexity": train.perplexity,
@@ -74,17 +103,19 @@ class Scorer:
         check_finite(figures)
         return EpochScores(epoch=position.epoch + 1, step=position.step, **figures)
 
-    def splits(self) -> SplitScores:
+    def splits(self, weights: str) -> SplitScores:
         """Scores of valid and test.
+
+        Args:
+          weights: what to call them: "last weights".
 
         Raises:
           NotFinite: a perplexity.
         """
-        valid = self.valid()
-        exact, test = (
-            self._evaluator.exact(self._splits[split], self._between_chunks)
-            for split in ("valid", "test")
-        )
+        label = f"Scoring the {weights}"
+        valid = self.valid(f"{label}, valid")
+        exact = self._exact("valid", f"{label}, valid exactly")
+        test = self._exact("test", f"{label}, test")
         figures = {
             "valid_perplexity": valid.perplexity,
             "valid_perplexity_exact": exact.perplexity,
@@ -104,8 +135,17 @@ class Scorer:
         }
 
 
+def epoch_label(position: Position, training: TrainingConfig) -> str:
+    """What progress calls the epoch that is under way."""
+    return f"Epoch {position.epoch + 1}/{training.max_max_epoch}"
+
+
 def results_so_far(
-    config: Config, corpus: Corpus, parameters: int, accounting: Accounting
+    config: Config,
+    corpus: Corpus,
+    parameters: int,
+    accounting: Accounting,
+    changes: list[Change],
 ) -> Results:
     """What is known of a run after some epochs, at least one.
 
@@ -114,6 +154,7 @@ def results_so_far(
       corpus: what it is trained on.
       parameters: number of trained weights.
       accounting: of its steps.
+      changes: what changed where it was resumed.
     """
     position = accounting.position
     best = position.best()
@@ -132,6 +173,7 @@ def results_so_far(
         best_epoch=best.epoch if best else None,
         wall_seconds=position.wall_seconds,
         resumed=position.resumed,
+        changes=changes,
         floor_perplexity=corpus.floor_perplexity,
         training_flop=flop * accounting.trained_tokens(),
         **provenance(),
@@ -144,6 +186,7 @@ def finish_run(
     results: Results,
     weights: dict[str, tf.Variable],
     scorer: Scorer,
+    progress: Progress,
 ) -> Results:
     """Scores the last and the best weights, and writes what is made of them, once.
 
@@ -156,6 +199,7 @@ def finish_run(
       weights: the model's, as they are after the last step; the best ones after
         this.
       scorer: of that model.
+      progress: where what takes long is shown.
 
     Returns:
       What results.json holds.
@@ -164,11 +208,11 @@ def finish_run(
         recorded = folder.read_results()
         if recorded.finished:
             return recorded
-    last = best = scorer.splits()
+    last = best = scorer.splits("last weights")
     run = TrainedRun(folder.path, "best")
     if results.best_epoch != len(results.epochs):
         assign(weights, run.weights)
-        best = scorer.splits()
+        best = scorer.splits("best weights")
     write_embeddings(
         folder.path,
         run.weights["embedding"],
@@ -180,6 +224,7 @@ def finish_run(
     )
     write_test_score(folder.path, results)
     run.results = results  # what the export tells; it is written when all is done
-    export_run(run)
+    with progress.phase("Exporting the best weights"):
+        export_run(run)
     folder.write_results(results)
     return results

@@ -10,47 +10,73 @@ from ptb_lm.config import Config
 from ptb_lm.data.vocabulary import Vocabulary
 from ptb_lm.errors import UserError
 from ptb_lm.options import format_value
-from ptb_lm.runs.checkpoint import assign
+from ptb_lm.registry import SCHEDULES
+from ptb_lm.runs.checkpoint import Checkpoint, assign
+from ptb_lm.runs.conditions import Conditions, changed, in_words
 from ptb_lm.runs.folder import RunFolder
 from ptb_lm.runs.position import Position
+from ptb_lm.runs.results import Change
+from ptb_lm.runs.run_options import LENGTH, may_change
 from ptb_lm.runs.trained_run import TrainedRun
 from ptb_lm.system import files
 
-# Model options that --init_from leaves free.
-NOT_OF_SHAPE = (
-    "keep_prob",
-    "keep_prob_embedding",
-    "keep_prob_input",
-    "keep_prob_between",
-    "keep_prob_output",
-    "keep_prob_recurrent",
-    "dropout",
-    "init_scale",
-    "embedding_init",
-    "layer_init",
-    "softmax_init",
-    "softmax_bias_init",
-    "forget_bias",
-    "rnn_mode",
-    "dtype",
-)
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """A run as its last checkpoint has it, and what is different from now on.
+
+    Attributes:
+      position: where the run is.
+      path: the checkpoint.
+      earlier: what changed when the run was resumed before.
+      options: options that change here.
+      rounding: what changes here of what the last bits depend on.
+    """
+
+    position: Position
+    path: pathlib.Path
+    earlier: list[Change]
+    options: list[Change]
+    rounding: list[Change]
+
+    @property
+    def changes(self) -> list[Change]:
+        """All changes, in the order in which they came."""
+        return self.earlier + self.options + self.rounding
+
+    def notes(self) -> list[str]:
+        """What to tell of the changes that come now, a line each."""
+        notes = []
+        if self.options:
+            notes.append(f"From here on: {in_words(self.options)}")
+        if self.rounding:
+            notes.append(
+                "The last bits will not be those of an uninterrupted run:"
+                f" {in_words(self.rounding)}"
+            )
+        return notes
 
 
 def restore_checkpoint(
-    folder: RunFolder, variables: dict[str, tf.Variable], corpus_digest: str
-) -> tuple[Position, pathlib.Path] | None:
+    folder: RunFolder,
+    variables: dict[str, tf.Variable],
+    corpus_digest: str,
+    config: Config,
+) -> Restored | None:
     """Takes up a run's last checkpoint.
 
     Args:
       folder: of the run.
       variables: all that training changes, by checkpoint name; they are set.
       corpus_digest: of the text that the run must have been trained on.
+      config: by which the run goes on.
 
     Returns:
-      Where the run is, and the checkpoint's path; None where there is none.
+      Where the run is, and what changes; None where there is no checkpoint.
 
     Raises:
-      UserError: it is of another text or of another run.
+      UserError: it is of another text or of another run, or cannot go on by this
+        configuration, or under --strict_resume not to the bit.
     """
     checkpoint = folder.checkpoints.load("last")
     if checkpoint is None:
@@ -59,14 +85,85 @@ def restore_checkpoint(
         raise UserError(
             f"{folder.path} holds a run on another text; give another --save_path"
         )
+    stored = Conditions.of(folder.config())
     try:
-        position = Position.from_json(checkpoint.metadata["position"])
+        restored = _restored(checkpoint, stored, config)
         assign(variables, checkpoint.arrays)
     except (LookupError, TypeError, ValueError, UserError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{checkpoint.path}: not of this run: {reason}") from error
-    position.resumed += 1
-    return position, checkpoint.path
+    check_changes(folder.path, restored, config)
+    restored.position.resumed += 1
+    return restored
+
+
+def _restored(checkpoint: Checkpoint, stored: Conditions, config: Config) -> Restored:
+    """What the metadata of a checkpoint say.
+
+    Args:
+      checkpoint: the last one.
+      stored: by flags.txt; of a checkpoint of an older version it tells the options.
+      config: by which the run goes on.
+
+    Raises:
+      LookupError, TypeError, ValueError: these are not such metadata.
+    """
+    metadata = checkpoint.metadata
+    position = Position.from_json(metadata["position"])
+    before, now = Conditions.from_json(metadata), Conditions.of(config)
+    step = position.step
+    return Restored(
+        position,
+        checkpoint.path,
+        [Change.from_json(each) for each in metadata.get("changes", [])],
+        changed(before.options or stored.options, now.options, step),
+        # Of a run that takes no more steps, nothing follows from it.
+        []
+        if position.is_end(config.training)
+        else changed(before.rounding, now.rounding, step),
+    )
+
+
+def check_changes(path: pathlib.Path, restored: Restored, config: Config) -> None:
+    """Raises UserError where a run cannot go on with what changes.
+
+    Args:
+      path: its folder.
+      restored: from its last checkpoint.
+      config: by which it is to go on.
+    """
+    names = [change.name.removeprefix("--") for change in restored.options]
+    fixed = [change for change in restored.options if not may_change(change.name[2:])]
+    if fixed:
+        raise UserError(
+            f"{path}/flags.txt does not have the options of the checkpoint any more:"
+            f" {in_words(fixed)}"
+        )
+    if LENGTH in names:
+        _check_length(path, restored, config)
+    if restored.rounding and config.run.strict_resume:
+        raise UserError(
+            f"--strict_resume: {path} cannot go on to the bit here:"
+            f" {in_words(restored.rounding)}; --nostrict_resume resumes it all the same"
+        )
+
+
+def _check_length(path: pathlib.Path, restored: Restored, config: Config) -> None:
+    """Raises UserError where a run cannot have another number of epochs."""
+    position, training = restored.position, config.training
+    begun = position.epoch + (position.window > 0)
+    if training.max_max_epoch < begun:
+        raise UserError(
+            f"--max_max_epoch={training.max_max_epoch}: {path} is in epoch {begun}"
+            " already"
+        )
+    if SCHEDULES[training.schedule].follows_length and not config.run.change_options:
+        raise UserError(
+            f"--max_max_epoch={training.max_max_epoch}: with"
+            f" --schedule={training.schedule} the number of epochs decides the learning"
+            f" rate of every step, and {path} has taken {position.step:,} steps by"
+            " another; --change_options goes on at the new rates"
+        )
 
 
 def initial_weights(config: Config, vocabulary: Vocabulary) -> dict[str, np.ndarray]:
@@ -80,14 +177,21 @@ def initial_weights(config: Config, vocabulary: Vocabulary) -> dict[str, np.ndar
     if not RunFolder(path).holds_run():
         raise UserError(f"{option}: no run there (no flags.txt)")
     run = TrainedRun(path)
-    theirs, ours = (dataclasses.asdict(c.model) for c in (run.config, config))
+    if not run.folder.checkpoints.exist("best"):
+        raise UserError(f"{option}: no 'best' checkpoint yet: no epoch has ended there")
+    theirs, ours = run.config.model, config.model
     differences = [
-        f"--{name}={format_value(theirs[name])} there, {format_value(ours[name])} here"
-        for name in ours
-        if theirs[name] != ours[name] and name not in NOT_OF_SHAPE
+        f"--{field.name}={format_value(getattr(theirs, field.name))} there,"
+        f" {format_value(getattr(ours, field.name))} here"
+        for field in dataclasses.fields(ours)
+        if field.metadata["shapes_weights"]
+        and getattr(theirs, field.name) != getattr(ours, field.name)
     ]
     if differences:
         raise UserError(f"{option}: another model: {'; '.join(differences)}")
     if run.vocabulary != vocabulary:
-        raise UserError(f"{option}: that run has another vocabulary")
+        raise UserError(
+            f"{option}: that run has another vocabulary;"
+            f" --vocabulary_from={config.training.init_from} uses it for this corpus"
+        )
     return run.weights

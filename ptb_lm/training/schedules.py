@@ -38,10 +38,13 @@ class Schedule:
 
     Attributes:
       options: options of `TrainingConfig` that this schedule reads and others may not.
+      follows_length: whether the rates depend on max_max_epoch, so that a longer run
+        does not begin with the steps of a shorter one.
       config: learning_rate and the other options of the training.
     """
 
     options: ClassVar[tuple[str, ...]] = ()
+    follows_length: ClassVar[bool] = False
 
     def __init__(self, config: TrainingConfig):
         """Takes the configuration."""
@@ -155,6 +158,7 @@ class Cosine(Schedule):
     """
 
     options = ("warmup", "final_rate")
+    follows_length = True
     start = 0.0
 
     def rates(

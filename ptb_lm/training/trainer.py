@@ -5,6 +5,7 @@ step, which gives the window of text, the learning rate and the dropout masks.
 A resumed run therefore repeats an uninterrupted one bit for bit.
 """
 
+import contextlib
 import functools
 import pathlib
 import signal
@@ -22,9 +23,10 @@ from ptb_lm.evaluation.evaluator import CHUNK_TOKENS
 from ptb_lm.model.precision import check_dtype
 from ptb_lm.registry import SCHEDULES
 from ptb_lm.runs.checkpoint import assign
+from ptb_lm.runs.conditions import Conditions
 from ptb_lm.runs.folder import RunFolder
 from ptb_lm.runs.position import Position
-from ptb_lm.runs.results import Results
+from ptb_lm.runs.results import Change, Results
 from ptb_lm.system import files
 from ptb_lm.system.interrupts import Interrupted, Interrupts
 from ptb_lm.system.progress import Progress, duration
@@ -36,10 +38,11 @@ from ptb_lm.training.accounting import (
     check_finite_arrays,
 )
 from ptb_lm.training.checks import check_model_options, check_training_options
-from ptb_lm.training.finish import Scorer, finish_run, results_so_far
+from ptb_lm.training.finish import Scorer, epoch_label, finish_run, results_so_far
 from ptb_lm.training.input_pipeline import WindowStream
 from ptb_lm.training.memory import check_training
-from ptb_lm.training.restore import initial_weights, restore_checkpoint
+from ptb_lm.training.outlook import Outlook
+from ptb_lm.training.restore import Restored, initial_weights, restore_checkpoint
 from ptb_lm.training.step import TrainingProgram
 
 CALL_SECONDS = 0.5  # a call of the compiled loop lasts about this long
@@ -74,7 +77,9 @@ def train_and_evaluate(
     try:
         folder.open_for_training(config, corpus.vocabulary)
         with Interrupts() as interrupts:
-            return Trainer(config, corpus, folder, progress, interrupts).run()
+            with progress.phase("Building the model"):
+                trainer = Trainer(config, corpus, folder, progress, interrupts)
+            return trainer.run()
     except tf.errors.ResourceExhaustedError as error:
         raise UserError(f"out of memory: {files.reason(error)}") from error
     finally:
@@ -112,13 +117,18 @@ class Trainer:
         self._progress, self._interrupts = progress, interrupts
         self._corpus_digest = corpus.digest()
         self._program = TrainingProgram(config, len(corpus.vocabulary))
-        self._scorer = Scorer(config, corpus, self._program.model, interrupts.check)
+        self._scorer = Scorer(
+            config, corpus, self._program.model, progress, interrupts.check
+        )
         self._windows = training_windows(corpus.splits["train"], training)
         self._stream = WindowStream(self._windows)
         self._schedule = SCHEDULES[training.schedule](training)
         self._accounting = Accounting(Position(), self._windows, training.max_grad_norm)
         self._observer = Observer()
         self._checkpoint: pathlib.Path | None = None
+        self._changes: list[Change] = []
+        self._conditions = Conditions.of(config)
+        self._outlook = Outlook(config, corpus, self._windows)
         self._steps_per_call = 1
         self._compiled = False
 
@@ -131,7 +141,13 @@ class Trainer:
         try:
             return self._run()
         except NotFinite as error:
-            raise self._explained(error) from error
+            raise UserError(
+                f"{error} is no longer finite: step {self._position.step}, learning"
+                f" rate {self._last_rate():g}, gradient norm"
+                f" {self._accounting.last_norm:g};"
+                f" {_what_is_kept(self._checkpoint)}; try a lower --learning_rate or"
+                " --max_grad_norm"
+            ) from error
 
     def _run(self) -> Results:
         self._restore()
@@ -141,45 +157,63 @@ class Trainer:
             weights, results = self._program.weights, self._results()
             with self._program.averaged(self._position.step):
                 return finish_run(
-                    self._folder, self._corpus, results, weights, self._scorer
+                    self._folder,
+                    self._corpus,
+                    results,
+                    weights,
+                    self._scorer,
+                    self._progress,
                 )
         except Interrupted as interruption:
             # Of a finished run all is saved, and the weights may be the best ones.
             if self._is_finished():
                 interruption.checkpoint = self._checkpoint
             else:
-                interruption.checkpoint = self._save(best=False)
+                with self._progress.phase("Saving"):
+                    interruption.checkpoint = self._save(best=False)
                 self._score_on_interrupt(interruption)
             raise
 
     def _restore(self) -> None:
         """Takes up the last checkpoint, or the weights that the run starts from."""
-        restored = restore_checkpoint(
-            self._folder, self._program.variables(), self._corpus_digest
-        )
+        with self._progress.phase("Looking for a checkpoint"):
+            restored = restore_checkpoint(
+                self._folder,
+                self._program.variables(),
+                self._corpus_digest,
+                self._config,
+            )
         init_from = self._config.training.init_from
         if restored is not None:
-            self._accounting.position, self._checkpoint = restored
-            if not self._is_finished():
-                position = self._position
-                self._progress.line(
-                    f"Resumed {self._checkpoint} at epoch {position.epoch + 1}, step"
-                    f" {position.window} of {self._windows.count(position.epoch)}"
-                )
+            self._resume(restored)
         elif init_from:
             weights = initial_weights(self._config, self._corpus.vocabulary)
             assign(self._program.weights, weights)
             self._progress.line(f"Started from the best weights of {init_from}")
         elif self._config.model.softmax_bias_init == "unigram":
             self._program.model.set_unigram_bias(self._corpus.token_counts())
+        self._folder.record_options(self._config)
+
+    def _resume(self, restored: Restored) -> None:
+        """Goes on from a checkpoint; says and records what changes."""
+        self._accounting.position = position = restored.position
+        self._checkpoint, self._changes = restored.path, restored.changes
+        if not self._is_finished():
+            self._progress.line(
+                f"Resumed {self._checkpoint} at epoch {position.epoch + 1}, step"
+                f" {position.window} of {self._windows.count(position.epoch)}"
+            )
+        for note in restored.notes():
+            self._progress.line(note)
+        if restored.options:
+            # Before flags.txt has them: they must not be lost if the process ends now.
+            self._save(best=False)
+            if position.epochs:  # what was finished may not be so any more
+                self._folder.write_results(self._results())
 
     def _is_finished(self) -> bool:
         """Whether the last epoch is done, or early stopping says so."""
-        position, training = self._position, self._config.training
-        if position.epoch >= training.max_max_epoch:
-            return True
-        patience, best = training.early_stopping, position.best()
-        return best is not None and 0 < patience <= position.epoch - best.epoch
+        return self._position.is_end(self._config.training)
 
     def _train(self) -> None:
         """Trains until the last epoch."""
@@ -229,16 +263,25 @@ class Trainer:
             self._observer.steps_to_next(position.step) or MAX_STEPS_PER_CALL,
         )
         rates = self._schedule.rates(first, count, position.epochs)
-        begin = time.monotonic()
-        nats, norms = self._program.train_steps(batches, position.step, rates)
-        seconds = time.monotonic() - begin
-        if self._compiled:
+        label = epoch_label(position, self._config.training)
+        with contextlib.ExitStack() as stack:
+            if not self._compiled:
+                stack.enter_context(self._progress.phase(f"{label}, compiling"))
+            begin = time.monotonic()
+            nats, norms = self._program.train_steps(batches, position.step, rates)
+            seconds = time.monotonic() - begin
+        # The time of the first call, and of one that was stopped, tells no speed.
+        if self._compiled and not self._interrupts.was_stopped():
             speed = CALL_SECONDS * count / seconds
             self._steps_per_call = min(max(round(speed), 1), MAX_STEPS_PER_CALL)
-        self._accounting.add_steps(nats, norms, seconds if self._compiled else None)
+            tokens = self._accounting.add_steps(nats, norms, seconds)
+            if outlook := self._outlook.after_steps(position, tokens, seconds):
+                self._progress.line(outlook)
+        else:
+            self._accounting.add_steps(nats, norms, None)
         self._compiled = True
         self._progress.update(
-            f"Epoch {position.epoch + 1}/{self._config.training.max_max_epoch}",
+            label,
             position.window,
             first.windows,
             self._accounting.progress_facts(),
@@ -248,19 +291,21 @@ class Trainer:
     def _finish_epoch(self) -> None:
         """Evaluates, records the epoch and saves."""
         position = self._position
+        label = epoch_label(position, self._config.training)
         with self._program.averaged(position.step):
             scores = self._scorer.epoch(self._accounting, self._last_rate())
             self._accounting.end_epoch(scores)
-            self._observer.after_epoch(scores)
+            with self._progress.phase(f"{label}, writing for TensorBoard"):
+                self._observer.after_epoch(scores)
         self._program.average.after_epoch(position.step, position.epochs)
         if self._is_finished():
             self._observer.after_training(position.epoch)
         is_best = position.best() is scores
-        self._save(is_best)
+        with self._progress.phase(f"{label}, saving"):
+            self._save(is_best)
         self._folder.write_results(self._results())
         self._progress.line(
-            f"Epoch {scores.epoch}/{self._config.training.max_max_epoch}:"
-            f" train {scores.train_perplexity:.2f}"
+            f"{label}: train {scores.train_perplexity:.2f}"
             f"  valid {scores.valid_perplexity:.2f}"
             f"  lr {scores.learning_rate:.4g}"
             f"  {scores.tokens_per_second:,.0f} tokens/s"
@@ -281,6 +326,8 @@ class Trainer:
                 "position": position.to_json(),
                 "corpus": self._corpus_digest,
                 "averaged": self._program.average.is_active(position.step),
+                "changes": [change.to_json() for change in self._changes],
+                **self._conditions.to_json(),
             },
             best,
             self._config.run.keep_checkpoints,
@@ -296,28 +343,26 @@ class Trainer:
                 " stops at once)"
             )
             with self._program.averaged(self._position.step):
-                interruption.scores = self._scorer.splits()
+                interruption.scores = self._scorer.splits("weights of now")
 
     def _results(self) -> Results:
         """What is known of the run so far."""
         parameters = self._program.model.count_params()
-        return results_so_far(self._config, self._corpus, parameters, self._accounting)
+        return results_so_far(
+            self._config, self._corpus, parameters, self._accounting, self._changes
+        )
 
     def _last_rate(self) -> float:
         """Learning rate of the last step."""
         last = self._accounting.last_step()
         return self._schedule.rate(last, self._position.epochs)
 
-    def _explained(self, error: NotFinite) -> UserError:
-        """Says what stopped being finite and what there is to go back to."""
-        kept = "no checkpoint was written yet"
-        if self._checkpoint:
-            kept = f"the last good checkpoint is {self._checkpoint}"
-        return UserError(
-            f"{error} is no longer finite: step {self._position.step}, learning rate"
-            f" {self._last_rate():g}, gradient norm {self._accounting.last_norm:g};"
-            f" {kept}; try a lower --learning_rate or --max_grad_norm"
-        )
+
+def _what_is_kept(checkpoint: pathlib.Path | None) -> str:
+    """What there is to go back to, in words."""
+    if checkpoint is None:
+        return "no checkpoint was written yet"
+    return f"the last good checkpoint is {checkpoint}"
 
 
 def _is_due(step: int, interval: int) -> bool:

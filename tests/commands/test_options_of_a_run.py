@@ -7,7 +7,10 @@ import pytest
 
 import run_ptb
 from ptb_lm.config import Config, option_groups
+from ptb_lm.data.vocabulary import Vocabulary
 from ptb_lm.runs import resuming
+from ptb_lm.runs.folder import RunFolder
+from ptb_lm.runs.run_options import check_same_run, recorded
 from tests.support.files import write_corpus
 
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
@@ -81,22 +84,117 @@ def test_what_is_typed_wins(work):
     assert config.run.log_every_steps == 9
 
 
+ALONE = "--save_path=run alone resumes it"
+FROM_ITS_WEIGHTS = (
+    "another --save_path with --init_from=run starts another run from its best weights"
+)
+
+
 @pytest.mark.parametrize(
-    "typed, said",
+    "typed, said, ways",
     [
-        (["--seed=2"], "--seed=1 there, 2 here"),
-        (["--model=medium"], "--model=small there, medium here"),
-        (["--schedule=zaremba"], "--schedule=tutorial there, zaremba here"),
-        (["--tied", "--seed=1"], "--tied=false there, true here"),
+        (["--seed=2"], "--seed=1 there, 2 here", FROM_ITS_WEIGHTS),
+        (["--model=medium"], "--model=small there, medium here", FROM_ITS_WEIGHTS),
+        (
+            ["--schedule=zaremba"],
+            "--schedule=tutorial there, zaremba here",
+            "--change_options resumes it with these from now on; " + FROM_ITS_WEIGHTS,
+        ),
+        (
+            ["--tied", "--seed=1"],
+            "--tied=false there, true here",
+            "another --save_path starts another run",
+        ),
+        (
+            ["--batch_size=7", "--learning_rate=0.5", "--max_max_epoch=15"],
+            "--batch_size=20 there, 7 here; --learning_rate=1.0 there, 0.5 here",
+            f"--change_options can change only --learning_rate; {FROM_ITS_WEIGHTS}",
+        ),
+        (
+            ["--batch_size=7", "--learning_rate=0.5", "--change_options"],
+            "--batch_size=20 there, 7 here",
+            FROM_ITS_WEIGHTS,
+        ),
     ],
 )
-def test_only_typed_options_that_differ_are_refused(work, fails_in, typed, said):
+def test_typed_options_that_may_not_change_are_refused(
+    work, fails_in, typed, said, ways
+):
+    """Those alone, and with what there is to do instead."""
     old_run(work / "run", **SMALL)
     line = fails_in("--save_path=run", *typed)
+    assert line == f"run holds a run with other options: {said}; {ALONE}; {ways}"
+
+
+def test_what_is_advised_may_be_typed_as_it_stands(work, fails_in):
+    old_run(work / "my run", **SMALL)
+    line = fails_in("--save_path=my run", "--seed=2")
+    assert "--save_path='my run' alone" in line and "--init_from='my run'" in line
+
+
+def test_what_may_change_does_not_shape_the_weights():
+    """Nor does it concern the command alone, or how the run began."""
+    changing = {o.name for o in OPTIONS if o.metadata["may_change"]}
+    shaping = {o.name for o in OPTIONS if o.metadata["shapes_weights"]}
+    free = {o.name for o in OPTIONS if not o.metadata["defines_run"]}
+    past = {"init_from", "vocabulary_from", "seed", "softmax_bias_init", "forget_bias"}
+    past |= {"init_scale", "embedding_init", "layer_init", "softmax_init"}
+    assert {"max_max_epoch", "learning_rate", "early_stopping"} <= changing
+    assert not changing & (shaping | free | past)
+
+
+# --- Paths -------------------------------------------------------------------------
+
+
+def test_paths_are_recorded_so_that_they_hold_anywhere(work, monkeypatch):
+    """Also under --save_path alone; the download has no path."""
+    vocabulary = Vocabulary(["the", "<eos>"])
+    typed = ["--data_path=corpus", "--init_from=old", "--cache_dir=~/cache"]
+    config = resumed("--save_path=run", *typed)
+    RunFolder(work / "run").open_for_training(config, vocabulary)
+    stored = RunFolder(work / "run").config()
+    assert stored.data.data_path == str(work / "corpus")
+    assert stored.training.init_from == str(work / "old")
+    assert stored.data.cache_dir == str(pathlib.Path.home() / "cache")
+    check_same_run(work / "run", stored, config)
+    (work / "elsewhere").mkdir()
+    monkeypatch.chdir(work / "elsewhere")
+    there = resumed("--save_path=../run")
+    assert there.data.data_path == str(work / "corpus")
+    check_same_run(work / "run", stored, there)
+    for data_path in ("ptb", ""):
+        assert recorded(
+            Config.from_values({"data_path": data_path})
+        ).data.data_path == (data_path)
+
+
+@pytest.mark.parametrize("mode", ["train", "evaluate"])
+def test_a_corpus_that_has_moved_is_named_with_its_source(work, fails_in, mode):
+    old_run(work / "run", **SMALL)
+    (work / "corpus").rename(work / "moved")
+    line = fails_in(f"--mode={mode}", "--save_path=run")
     assert line == (
-        f"run holds a run with other options: {said}; repeat its options or give"
-        " another --save_path"
+        "run/flags.txt has --data_path=corpus: no such file or folder; type"
+        " --data_path to say where the corpus is now"
     )
+
+
+def test_a_typed_path_is_the_users_own(work, fails_in):
+    old_run(work / "run", **SMALL)
+    line = fails_in("--save_path=run", "--data_path=nowhere")
+    assert line == "--data_path=nowhere: no such file or folder"
+
+
+def test_where_the_corpus_is_now_is_recorded(work):
+    old_run(work / "run", **SMALL)
+    folder = RunFolder(work / "run")
+    before = (work / "run" / "flags.txt").read_text()
+    folder.record_options(resumed("--save_path=run", "--log_every_steps=7"))
+    assert (work / "run" / "flags.txt").read_text() == before, "nothing to record"
+    (work / "corpus").rename(work / "moved")
+    folder.record_options(resumed("--save_path=run", "--data_path=moved"))
+    assert folder.config().data.data_path == str(work / "moved")
+    assert folder.config().run_values() == Config.from_values(SMALL).run_values()
 
 
 @pytest.fixture

@@ -112,8 +112,11 @@ def test_tutorial_equals_a_naive_loop(length, batch_size, num_steps, chunk_token
 
 def test_chunks_are_as_long_as_asked():
     calls = []
-    evaluator(True, 6).exact(random_ids(20), lambda: calls.append(None))
-    assert len(calls) == 4  # 19 predictions
+    evaluator(True, 6).exact(random_ids(20), lambda *done: calls.append(done))
+    assert calls == [(6, 19), (12, 19), (18, 19), (19, 19)]
+    calls.clear()
+    evaluator(True, 6).tutorial(random_ids(20), 3, 2, lambda *done: calls.append(done))
+    assert calls == [(6, 12), (12, 12)]
 
 
 def test_nats_of_each_token_are_those_of_the_sum():

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from ptb_lm.config import Config
 from ptb_lm.data.vocabulary import Vocabulary
 from ptb_lm.errors import UserError
 from ptb_lm.runs.folder import RunFolder
-from ptb_lm.runs.provenance import provenance
+from ptb_lm.runs.provenance import provenance, rounding
+from ptb_lm.runs.trained_run import TrainedRun
 from tests.support.files import snapshot
 from tests.support.results import RESULTS
 
@@ -155,6 +157,47 @@ def test_nothing_there(tmp_path):
     assert not (tmp_path / "absent").exists()
 
 
+def test_without_an_epoch_there_are_last_weights_alone(run):
+    """The advice can be followed; the folder is named once."""
+    folder = RunFolder(run)
+    with pytest.raises(UserError) as caught:
+        folder.weights("last")
+    assert str(caught.value) == f"{run}: no 'last' checkpoint yet; train first"
+    folder.checkpoints.save(1, {"model/embedding": np.ones(3, np.float32)}, {})
+    assert list(folder.weights("last")) == ["embedding"]
+    for read in (folder.weights, lambda kind: TrainedRun(run, kind).model()):
+        with pytest.raises(UserError) as caught:
+            read("best")
+        assert str(caught.value) == (
+            f"{run}: no 'best' checkpoint yet: no epoch has ended; --weights=last takes"
+            " the newest weights"
+        )
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "plugins", "valid", "run.lock"])
+@pytest.mark.parametrize("target", ["there", "nowhere"])
+def test_a_link_in_the_folder_is_refused(run, tmp_path, name, target):
+    """The lock does not guard where it leads; reading through it is no harm."""
+    there = tmp_path / "there"
+    there.mkdir()
+    (run / "run.lock").unlink()
+    (run / name).symlink_to(tmp_path / target)
+    before = snapshot(tmp_path)
+    with pytest.raises(UserError, match=rf"run/{name} is a link") as caught:
+        open_run(run)
+    assert "\n" not in str(caught.value)
+    assert snapshot(tmp_path) == before and not list(there.iterdir())
+    assert RunFolder(run).config().model.hidden_size == 7
+
+
+def test_the_whole_folder_may_be_a_link(run, tmp_path):
+    (tmp_path / "link").symlink_to(run)
+    folder = open_run(tmp_path / "link")
+    with pytest.raises(UserError, match="is training there"):
+        open_run(run)
+    folder.close()
+
+
 def test_a_file_in_the_way(tmp_path):
     (tmp_path / "file").write_text("mine")
     for path in (tmp_path / "file", tmp_path / "file" / "run"):
@@ -201,6 +244,41 @@ def test_results_are_json(run):
     folder.write_results(RESULTS)
     assert json.loads((run / "results.json").read_text()) == RESULTS.to_json()
     assert folder.read_results() == RESULTS
+
+
+def test_what_rounding_depends_on():
+    found = rounding()
+    assert found["threads"] >= 1 and found["tensorflow"] == tf.__version__
+    assert all(type(value) in (int, str) for value in found.values())
+    json.dumps(found)
+
+
+@pytest.mark.parametrize(
+    "name, value, expected",
+    [
+        ("TF_NUM_INTRAOP_THREADS", "3", {"threads": 3}),
+        ("TF_ENABLE_ONEDNN_OPTS", "0", {"TF_ENABLE_ONEDNN_OPTS": "0"}),
+        ("ONEDNN_MAX_CPU_ISA", "AVX2", {"ONEDNN_MAX_CPU_ISA": "AVX2"}),
+    ],
+)
+def test_what_changes_the_rounding(monkeypatch, name, value, expected):
+    before = rounding.__wrapped__()
+    monkeypatch.setenv(name, value)
+    changed = dict(rounding.__wrapped__().items() - before.items())
+    assert changed == expected
+
+
+def test_threads_are_the_cores_that_the_process_may_use():
+    """As under `taskset -c 0`, or in a container of one core."""
+    core = min(os.sched_getaffinity(0))
+    program = (
+        f"import os; os.sched_setaffinity(0, [{core}])\n"
+        "from ptb_lm.runs.provenance import rounding; print(rounding()['threads'])"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True
+    )
+    assert found.stdout == "1\n", found.stderr
 
 
 def test_provenance():

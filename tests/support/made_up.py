@@ -50,12 +50,12 @@ def made_up(monkeypatch):
             self.average.update(tf.constant(step + index, tf.int64))
         return (np.array([row[column] for row in taken]) for column in (0, 1))
 
-    def tutorial(self, ids, batch_size, num_steps, between_chunks):
-        between_chunks()
+    def tutorial(self, ids, batch_size, num_steps, after_chunk):
+        after_chunk(10, 10)
         return Score((figures["valid"] or [1.0]).pop(0) * 10, 10)
 
-    def exact(self, ids, between_chunks):
-        between_chunks()
+    def exact(self, ids, after_chunk):
+        after_chunk(10, 10)
         return Score(10.0, 10)
 
     monkeypatch.setattr(TrainingProgram, "train_steps", train_steps)
@@ -65,8 +65,8 @@ def made_up(monkeypatch):
     return figures
 
 
-def train(path, corpus=None, **values):
+def train(path, corpus=None, progress=None, **values):
     """Trains in the folder, or goes on there; returns the results."""
     return trainer.train_and_evaluate(
-        make_config(**values), corpus or make_corpus(), path, Progress()
+        make_config(**values), corpus or make_corpus(), path, progress or Progress()
     )

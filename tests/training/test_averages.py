@@ -152,10 +152,10 @@ def scored(made_up, monkeypatch):
     """The bias of the weights at each scoring of valid, less what it starts from."""
     seen, fresh = [], TrainingProgram(made_up_config(), 8).weights["softmax_bias"]
 
-    def tutorial(self, ids, batch_size, num_steps, between_chunks):
+    def tutorial(self, ids, batch_size, num_steps, after_chunk):
         bias = self._method._model.named_variables()["softmax_bias"].numpy()
         seen.append(float((bias - fresh.numpy()).mean()))
-        between_chunks()
+        after_chunk(1, 1)
         return Score((made_up["valid"] or [1.0]).pop(0) * 10, 10)
 
     monkeypatch.setattr(Evaluator, "tutorial", tutorial)

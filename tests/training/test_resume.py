@@ -147,13 +147,19 @@ def repeatable(results):
     return {name: results[name] for name in names} | {"epochs": epochs}
 
 
-def assert_same_state(run, expected, kind):
+def assert_same_arrays(run, expected, kind):
+    """Of the newest checkpoints of a kind, which are returned."""
     ours, theirs = (
         CheckpointFolder(path / "checkpoints").load(kind) for path in (run, expected)
     )
     assert ours.arrays.keys() == theirs.arrays.keys()
     for name, array in theirs.arrays.items():
         assert ours.arrays[name].tobytes() == array.tobytes(), name
+    return ours, theirs
+
+
+def assert_same_state(run, expected, kind):
+    ours, theirs = assert_same_arrays(run, expected, kind)
     for checkpoint in (ours, theirs):
         position = checkpoint.metadata["position"]
         for name in NOT_REPEATED:
@@ -415,37 +421,6 @@ def test_interrupts_save_and_say_where(corpus, server, tmp_path):
         assert_same_state(run, once, kind)
 
 
-def test_second_interrupt_kills_at_once():
-    program = (
-        "import time, sys; from ptb_lm.system.interrupts import Interrupts\n"
-        "with Interrupts():\n"
-        "    print('ready', flush=True)\n"
-        "    for step in range(6000): time.sleep(0.01)"
-    )
-    for first in (signal.SIGINT, signal.SIGTERM):
-        for second in (signal.SIGINT, signal.SIGTERM):
-            process = subprocess.Popen(
-                [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE
-            )
-            process.stdout.readline()
-            process.send_signal(first)
-            # Handled once Python runs again: the signal then has its default.
-            name = "SigCgt"
-            while caught(process.pid, name) & 1 << first - 1:
-                assert process.poll() is None
-                time.sleep(0.01)
-            process.send_signal(second)
-            assert process.wait() == -second
-
-
-def caught(pid, name):
-    """A mask of signals from the process's status."""
-    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith(name):
-            return int(line.split()[1], 16)
-    raise AssertionError(f"no {name}")
-
-
 def test_flags_repeat_a_run(server, reference, tmp_path):
     """--flagfile=RUN/flags.txt gives the same weights."""
     first, run = reference("sgd"), tmp_path / "again"
@@ -462,6 +437,59 @@ def test_a_finished_run_trains_no_more(server, corpus, reference, tmp_path):
     assert snapshot(run) == before
     assert "last weights" in output.read_text()
     assert "done" not in pathlib.Path(f"{output}.steps").read_text()
+
+
+def test_a_longer_run_is_as_it_would_have_been(server, corpus, reference, tmp_path):
+    """One of two epochs that is given a third; with dropout, and in its curves."""
+    run, whole, out = tmp_path / "run", tmp_path / "whole", tmp_path / "out"
+    options = [*SETTINGS["sgd"], "--max_max_epoch=3"]
+    assert server.run(arguments(corpus, whole, *options), out) == 0, out.read_text()
+    shutil.copytree(reference("sgd"), run)
+    command = [f"--save_path={run}", "--max_max_epoch=3"]
+    assert server.run(command, out) == 0, out.read_text()
+    for kind in ("last", "best"):
+        assert_same_arrays(run, whole, kind)
+    ours, theirs = (
+        repeatable(json.loads((path / "results.json").read_text()))
+        for path in (run, whole)
+    )
+    assert ours == theirs
+    ours, theirs = (read_points(path) for path in (run, whole))
+    ends = ours.pop((".", "_hparams_/session_end_info"))
+    assert ends == [(2,), *theirs.pop((".", "_hparams_/session_end_info"))]
+    for points in (ours, theirs):
+        del points["train", "step/tokens_per_second"]
+    assert ours == theirs
+
+
+def test_a_run_with_changed_options_is_resumed_to_the_bit(server, corpus, tmp_path):
+    """Changed in mid-epoch; one is killed around the change and after it."""
+    options = ["--keep_prob=0.8", "--max_max_epoch=4"]
+    stopped, once, run = (tmp_path / name for name in ("stopped", "once", "run"))
+    kill = "after", "ptb_lm.training.trainer:Trainer._save", 2, die
+    command = arguments(corpus, stopped, *options)
+    assert server.run(command, tmp_path / "stopped.out", kill) == -signal.SIGKILL
+    for path in (once, run):
+        shutil.copytree(stopped, path)
+    later = ["--change_options", "--learning_rate=0.3", "--keep_prob=0.5"]
+    out = tmp_path / "out"
+    assert server.run([f"--save_path={once}", *later], out) == 0, out.read_text()
+    save, place = "ptb_lm.runs.checkpoint:CheckpointFolder.save", "ptb_lm.runs.folder:"
+    for moment in (
+        ("after", save, 1, die),
+        ("before", f"{place}RunFolder._write_options", 1, die),
+    ):
+        status = server.run([f"--save_path={run}", *later], out, moment)
+        assert status == -signal.SIGKILL, out.read_text()
+    kill = "after", save, 2, die
+    assert server.run([f"--save_path={run}", *later], out, kill) == -signal.SIGKILL
+    assert server.run([f"--save_path={run}"], out) == 0, out.read_text()
+    for kind in ("last", "best"):
+        assert_same_arrays(run, once, kind)
+    ours, theirs = (RunFolder(path).read_results().changes for path in (run, once))
+    assert ours == theirs
+    assert [change.name for change in ours] == ["--keep_prob", "--learning_rate"]
+    assert last_step(stopped) == ours[0].step
 
 
 def test_a_full_disk(server, corpus, tmp_path):

@@ -4,12 +4,15 @@ The compiled step is replaced by figures made up here; test_arithmetic.py and
 test_resume.py have the real one.
 """
 
+import contextlib
+import io
 import json
 import math
 import os
 import re
 import shutil
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -18,6 +21,7 @@ import tensorflow as tf
 from ptb_lm.errors import UserError
 from ptb_lm.runs.folder import RunFolder
 from ptb_lm.system.interrupts import Interrupted, Interrupts
+from ptb_lm.system.progress import Progress
 from ptb_lm.training.step import TrainingProgram
 from tests.support.files import snapshot
 from tests.support.made_up import (
@@ -240,6 +244,69 @@ def test_interrupted_anywhere(made_up, monkeypatch, tmp_path):
     assert 20 < call < 99
 
 
+def test_the_time_of_a_call_that_was_stopped_tells_no_speed(
+    made_up, monkeypatch, tmp_path
+):
+    """Ctrl-Z in epoch 2: its speed is that of the other calls, and nothing stops."""
+    now = [1000.0]
+
+    def step(number):
+        now[0] += 0.25
+        if number == WINDOWS + 5:
+            now[0] += 3600.0
+            os.kill(os.getpid(), signal.SIGCONT)
+        return 6.0, 1.0
+
+    made_up["step"] = step
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    results = train(tmp_path / "run")
+    tokens = 6
+    assert [e.tokens_per_second for e in results.epochs] == [4 * tokens, 4 * tokens]
+
+
+class RecordedProgress(Progress):
+    """Keeps the labels of what is shown, one for each phase or epoch."""
+
+    def __init__(self):
+        super().__init__(io.StringIO())
+        self.labels = []
+
+    @contextlib.contextmanager
+    def phase(self, label):
+        self.labels.append(label)
+        yield lambda done, total: None
+
+    def update(self, label, *_):
+        if self.labels[-1] != label:
+            self.labels.append(label)
+
+
+def test_whatever_takes_long_is_shown(made_up, tmp_path):
+    progress = RecordedProgress()
+    made_up["valid"] = [1.0, 2.0]
+    train(tmp_path / "run", progress=progress)
+    assert progress.labels == [
+        "Building the model",
+        "Looking for a checkpoint",
+        "Epoch 1/2, compiling",
+        "Epoch 1/2",
+        "Epoch 1/2, validating",
+        "Epoch 1/2, writing for TensorBoard",
+        "Epoch 1/2, saving",
+        "Epoch 2/2",
+        "Epoch 2/2, validating",
+        "Epoch 2/2, writing for TensorBoard",
+        "Epoch 2/2, saving",
+        "Scoring the last weights, valid",
+        "Scoring the last weights, valid exactly",
+        "Scoring the last weights, test",
+        "Scoring the best weights, valid",
+        "Scoring the best weights, valid exactly",
+        "Scoring the best weights, test",
+        "Exporting the best weights",
+    ]
+
+
 @pytest.mark.parametrize("asked", [False, True])
 @pytest.mark.parametrize("number", [2, 15])
 def test_evaluate_on_interrupt(made_up, monkeypatch, tmp_path, capsys, asked, number):
@@ -260,16 +327,6 @@ def test_evaluate_on_interrupt(made_up, monkeypatch, tmp_path, capsys, asked, nu
     train(tmp_path / "run")
     found = RunFolder(tmp_path / "run").weights("last")["softmax_bias"]
     np.testing.assert_array_equal(found, expected)
-
-
-def test_a_signal_is_told_once():
-    """So that what is done on the way out can ask too."""
-    with Interrupts() as interrupts:
-        interrupts.check()
-        os.kill(os.getpid(), signal.SIGINT)
-        with pytest.raises(Interrupted):
-            interrupts.check()
-        interrupts.check()
 
 
 def test_another_text_with_the_same_options(made_up, tmp_path):

@@ -206,7 +206,7 @@ def test_at_every_stage(server, corpus, disk, tmp_path, failure, stage):
 def test_the_cache_of_a_corpus(server, corpus, disk, tmp_path, failure):
     """It is done without."""
     hook = functools.partial(fail, failure, disk)
-    hook = "before", "ptb_lm.data.cache:_write", 1, hook
+    hook = "before", "ptb_lm.data.cache:_pending", 1, hook
     stop = (
         "before",
         "ptb_lm.training.trainer:train_and_evaluate",

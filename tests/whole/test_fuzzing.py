@@ -255,6 +255,7 @@ def make_training():
 
     path = pathlib.Path(tempfile.mkdtemp(prefix="ptb_lm-fuzz-"))
     (path / "checkpoints").mkdir()
+    (path / "flags.txt").write_text(make_config().to_text())
     arguments = make_config(), make_corpus(), RunFolder(path)
     training = Trainer(*arguments, Progress(io.StringIO()), Interrupts())
     training._arrays = {n: v.numpy() for n, v in training._program.variables().items()}
@@ -310,9 +311,24 @@ histories = st.builds(
 )
 
 
+conditions = st.fixed_dictionaries(
+    {},
+    optional={
+        "options": st.dictionaries(st.just("--seed"), json_values) | json_values,
+        "rounding": st.dictionaries(st.just("threads"), json_values) | json_values,
+        "changes": st.lists(
+            changed({"step": 1, "name": "threads", "before": 2, "after": 1})
+        )
+        | json_values,
+    },
+)
+
+
 @fuzz(
     position=st.one_of(changed(POSITION), histories, json_values),
-    others=st.one_of(st.just({}), st.dictionaries(st.text(max_size=4), json_values)),
+    others=st.one_of(
+        st.just({}), st.dictionaries(st.text(max_size=4), json_values), conditions
+    ),
     whole=st.one_of(st.none(), st.none(), st.none(), json_values),
 )
 def metadata(position, others, whole):
@@ -321,6 +337,7 @@ def metadata(position, others, whole):
     value = whole if whole is not None else others | corpus | {"position": position}
     # As text, in which 0 is not 0.0.
     is_good = json.dumps(value) == json.dumps(others | corpus | {"position": POSITION})
+    is_good = is_good and not {"options", "rounding", "changes"} & others.keys()
     stream, text = io.BytesIO(), json.dumps(value).encode()
     np.savez(stream, metadata=np.frombuffer(text, np.uint8), **training._arrays)
     path = put(checkpoints, "last", 12, stream.getvalue())
