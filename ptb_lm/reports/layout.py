@@ -19,14 +19,19 @@ def printable(text: str) -> str:
 
 
 def markdown_text(text: str) -> str:
-    """A text that Markdown shows as it is, also in a table: as code if need be."""
+    """A text that Markdown shows as it is: as code if need be."""
     shown = printable(text)
     if not _MARKUP.search(shown):
         return shown
     longest = max((len(run) for run in re.findall("`+", shown)), default=0)
     fence = "`" * (longest + 1)
     space = " " if longest else ""
-    return f"{fence}{space}{shown}{space}{fence}".replace("|", "\\|")
+    return f"{fence}{space}{shown}{space}{fence}"
+
+
+def markdown_cell(text: str) -> str:
+    """The same in a table, where a bar would end the cell."""
+    return markdown_text(text).replace("|", "\\|")
 
 
 def used_titles(titles: Sequence[str], rows: Sequence[Row]) -> list[str]:
@@ -46,7 +51,7 @@ def markdown_table(titles: Sequence[str], rows: Sequence[Row]) -> str:
     head = " | ".join(title.replace("\n", " ") for title in (first, *others))
     lines = [f"| {head} |", "|---|" + "--:|" * len(others)]
     for row in rows:
-        cells = [markdown_text(row[first]), *(row.get(title, "") for title in others)]
+        cells = [markdown_cell(row[first]), *(row.get(title, "") for title in others)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ptb_lm.errors import UserError
-from ptb_lm.reports.layout import markdown_text
+from ptb_lm.reports.layout import markdown_cell
 from ptb_lm.runs.trained_run import TrainedRun
 
 DEFAULT_WORDS = 10  # the most frequent ones, where none are given
@@ -53,8 +53,8 @@ def neighbours_table(run: TrainedRun, words: list[str], count: int) -> str:
     lines = ["| word | nearest words, with their cosine |", "|---|---|"]
     for word, row, values in zip(words, ids, cosines, strict=True):
         near = [
-            f"{markdown_text(token)} {cosine:.2f}"
+            f"{markdown_cell(token)} {cosine:.2f}"
             for token, cosine in zip(vocabulary.decode(row), values, strict=True)
         ]
-        lines.append(f"| {markdown_text(word)} | {', '.join(near)} |")
+        lines.append(f"| {markdown_cell(word)} | {', '.join(near)} |")
     return "\n".join(lines) + "\n"

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptb_lm.reports.layout import (
+    markdown_cell,
     markdown_table,
     markdown_text,
     printable,
@@ -60,20 +61,18 @@ def test_no_line_is_longer_than_the_terminal(width):
     [
         ("timemachine_char-gru", "timemachine_char-gru"),
         ("small, vocabulary of 10,000 words", "small, vocabulary of 10,000 words"),
-        ("a|b", "`a\\|b`"),
+        ("a|b", "`a|b`"),
         ("<b>x</b>", "`<b>x</b>`"),
         ("_x_", "`_x_`"),
         ("a`b", "`` a`b ``"),
         ("$x$", "`$x$`"),
         ("[a](b)", "`[a](b)`"),
-        ("two\nlines", "'two\\nlines'"),
+        ("two\nlines", "`'two\\nlines'`"),
         ("\x1b[31m", "`'\\x1b[31m'`"),
         ("&lt;", "`&lt;`"),
     ],
 )
 def test_markup_is_shown_as_it_is(text, shown):
-    if text == "two\nlines":
-        shown = "`'two\\nlines'`"  # for the backslash
     assert markdown_text(text) == shown
 
 
@@ -84,6 +83,11 @@ def test_a_name_stays_in_its_cell(name):
     assert row.endswith(" | 1 |") and row.isprintable()
     shown = text_table(("run",), [{"run": name}], 80, ("run",))[0]
     assert shown.count("\n") == 2 and len(shown.split("\n")[1]) <= 24
+
+
+def test_a_bar_ends_no_cell():
+    assert markdown_cell("a|b") == "`a\\|b`"
+    assert markdown_cell("<unk>") == "`<unk>`"
 
 
 def test_a_long_name_loses_its_middle():
