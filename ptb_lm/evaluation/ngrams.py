@@ -255,12 +255,13 @@ def _discount(
 def _discounts(counts: np.ndarray) -> np.ndarray:
     """D of counts 0, 1, 2 and of 3 and more (Chen and Goodman 1999, equation 26).
 
-    A table without an n-gram of each count 1, 2 and 3, as that of the single tokens of
-    a small vocabulary, has the discounts that KenLM falls back to.
+    KenLM's fallback discounts stand in where a table has no n-gram of one of the counts
+    1, 2 and 3, as that of the single tokens of a small vocabulary, or where it has so
+    few that a discount would not be positive.
     """
     n1, n2, n3, n4 = (int(np.sum(counts == count)) for count in range(1, 5))
     if not (n1 and n2 and n3):
         return FALLBACK_DISCOUNTS
     y = n1 / (n1 + 2 * n2)
-    found = [0.0, 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3]
-    return np.clip(found, 0.0, [0.0, 1.0, 2.0, 3.0])
+    found = [1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3]
+    return np.array([0.0, *found]) if min(found) > 0 else FALLBACK_DISCOUNTS

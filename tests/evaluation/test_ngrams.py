@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ptb_lm.data.vocabulary import Vocabulary
@@ -42,7 +42,7 @@ class Reference:
             return [0.5, 1.0, 1.5]
         y = n[1] / (n[1] + 2 * n[2])
         found = [k - (k + 1) * y * n[k + 1] / n[k] for k in (1, 2, 3)]
-        return [min(max(d, 0), k) for k, d in enumerate(found, 1)]
+        return found if min(found) > 0 else [0.5, 1.0, 1.5]
 
     def prob(self, word, context):
         """Of a word after a tuple of words, `order` - 1 of them at most."""
@@ -86,6 +86,7 @@ def random_ids(count, seed):
 
 
 @settings(max_examples=25, deadline=None)
+@example(order=2, count=227, seed=86)  # a discount would be negative
 @given(order=st.integers(1, 4), count=st.integers(60, 400), seed=st.integers(0, 99))
 def test_probabilities_are_those_of_the_equations(order, count, seed):
     ids, text = random_ids(count, seed), random_ids(40, seed + 1)

@@ -1,5 +1,7 @@
 """Training that does not fit in memory is refused before anything is begun."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -80,6 +82,6 @@ def test_memory_error(capsys, monkeypatch):
     def run(config):
         raise MemoryError
 
-    monkeypatch.setattr(train, "run", run)
+    monkeypatch.setattr(train, "MODE", dataclasses.replace(train.MODE, run=run))
     assert run_ptb.main(["--model=test"]) == 2
     assert capsys.readouterr().err == "run_ptb.py: out of memory\n"
