@@ -4,18 +4,23 @@ import pathlib
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
+from tensorboard.plugins.hparams import metadata
 
 from ptb_lm.config import Config
 from ptb_lm.data.corpus import Corpus
 from ptb_lm.model.language_model import LanguageModel
 from ptb_lm.runs.results import EpochScores
-from ptb_lm.tensorboard.curves import Curves
+from ptb_lm.tensorboard.curves import TEST, Curves
 from ptb_lm.tensorboard.events import FLOOR, RUN, TRAIN, VALID, Events
 from ptb_lm.tensorboard.histograms import Histograms
 from ptb_lm.tensorboard.hparams import HParams, columns
 from ptb_lm.tensorboard.observer import Interval, Observer
 from ptb_lm.tensorboard.profile import Profile, profiled_steps
 from ptb_lm.tensorboard.text_samples import TextSamples, prompts
+
+# What is told of a run at its end. One that goes on was ended too early, or was ended
+# and is given more epochs.
+AT_THE_END = (TEST, metadata.SESSION_END_INFO_TAG)
 
 
 def check_options(config: Config, corpus: Corpus) -> None:
@@ -92,7 +97,7 @@ def open_board(
     """
     options, floor = config.tensorboard, corpus.floor_perplexity
     parts = (RUN, TRAIN, VALID) if floor is None else (RUN, TRAIN, VALID, FLOOR)
-    events = Events(folder, step, epochs, parts)
+    events = Events(folder, step, epochs, parts, dropped=AT_THE_END)
     observers = [
         HParams(events, columns(config, corpus.name), folder.resolve().name),
         Curves(events, floor, epochs),

@@ -55,6 +55,7 @@ class Events:
         step: int,
         epochs: Sequence[EpochScores],
         parts: Collection[str],
+        dropped: Collection[str] = (),
     ):
         """Opens the writers.
 
@@ -63,6 +64,7 @@ class Events:
           step: points of later steps are dropped.
           epochs: the epochs that are done; points of later epochs are dropped.
           parts: what will be written: RUN, TRAIN, VALID, FLOOR.
+          dropped: tags of which every point is dropped.
         """
         self._folder = folder
         self._train = TRAIN if (folder / TRAIN).is_dir() else RUN
@@ -78,7 +80,9 @@ class Events:
         for place in places:
             last_step = valid_step if place in of_epochs else step
             with _user_errors(place):
-                self._tags[place] = drop_events_after(place, last_step, len(epochs))
+                self._tags[place] = drop_events_after(
+                    place, last_step, len(epochs), dropped
+                )
                 self._writers[place] = tf.summary.create_file_writer(str(place))
 
     def tags(self, part: str) -> set[str]:
@@ -163,7 +167,9 @@ def keep_in_order(folder: pathlib.Path) -> None:
         next_second = int(second)
 
 
-def drop_events_after(folder: pathlib.Path, step: int, epochs: int) -> set[str]:
+def drop_events_after(
+    folder: pathlib.Path, step: int, epochs: int, dropped: Collection[str] = ()
+) -> set[str]:
     """Rewrites a folder's event files without the points after a step.
 
     A record cut short at the end of a file, as a killed process leaves it, is
@@ -173,6 +179,7 @@ def drop_events_after(folder: pathlib.Path, step: int, epochs: int) -> set[str]:
       folder: holds the files.
       step: points of later steps are dropped.
       epochs: so are those of later epochs, where a tag is counted in epochs.
+      dropped: and so are all of these tags.
 
     Returns:
       The tags that are left.
@@ -187,9 +194,10 @@ def drop_events_after(folder: pathlib.Path, step: int, epochs: int) -> set[str]:
         kept = []
         for record in records:
             event = tf.compat.v1.Event.FromString(record)
-            if not _is_late(event, step, epochs):
+            its_tags = {value.tag for value in event.summary.value}
+            if its_tags.isdisjoint(dropped) and not _is_late(event, step, epochs):
                 kept.append(record)
-                tags.update(value.tag for value in event.summary.value)
+                tags |= its_tags
         whole_size = sum(len(record) + _FRAME_BYTES for record in kept)
         if whole_size != path.stat().st_size:
             _rewrite(path, kept)

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from ptb_lm.errors import UserError
+from ptb_lm.tensorboard.board import AT_THE_END
 from ptb_lm.tensorboard.curves import TEST, Curves, write_test_score
 from ptb_lm.tensorboard.events import (
     FLOOR,
@@ -77,6 +78,21 @@ def test_a_later_process_writes_a_later_file(tmp_path, ahead):
         events = map(tf.compat.v1.Event.FromString, records)
         steps += [e.step for e in events if e.summary.value and e.step]
     assert steps == [1, 2, 3]
+
+
+def test_a_run_that_goes_on_has_not_ended(tmp_path):
+    """It was finished, and is given another epoch."""
+    write(tmp_path, [4], [scores_of(1, 4)])
+    events = Events(tmp_path, 4, [scores_of(1, 4)], (RUN,))
+    HParams(events, {}, "run").after_training(1)
+    events.scalars(RUN, 1, {TEST: 30.0})
+    events.close()
+    assert AT_THE_END[0] in {tag for _, tag in read_points(tmp_path)}
+    before = read_points(tmp_path)
+    Events(tmp_path, 4, [scores_of(1, 4)], (RUN, VALID), dropped=AT_THE_END).close()
+    after = read_points(tmp_path)
+    assert before.keys() - after.keys() == {(".", tag) for tag in AT_THE_END}
+    assert after.items() <= before.items()
 
 
 def test_texts_histograms_and_sessions_once(tmp_path):
