@@ -7,6 +7,7 @@ once.
 import pathlib
 import shlex
 
+from ptb_lm.commands.corpora import corpus_lines, corpus_warnings
 from ptb_lm.commands.downloads import download_shown
 from ptb_lm.commands.mode import Mode
 from ptb_lm.config import (
@@ -34,11 +35,10 @@ def run(config: Config) -> int:
     progress = Progress()
     with download_shown(progress) as show:
         corpus = load_corpus(config.data, show)
-    counts = ", ".join(f"{len(ids):,} {name}" for name, ids in corpus.splits.items())
-    kind = {"word": "words", "char": "characters"}[config.data.token_type]
-    progress.line(
-        f"Corpus {corpus.name}: {counts} tokens; {len(corpus.vocabulary):,} {kind}"
-    )
+    for line in corpus_lines(corpus, config):
+        progress.line(line)
+    for warning in corpus_warnings(corpus, config):
+        program.say(warning)
     start_tensorflow()
     from ptb_lm.system.interrupts import Interrupted
     from ptb_lm.training.trainer import train_and_evaluate

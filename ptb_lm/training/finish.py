@@ -18,7 +18,7 @@ from ptb_lm.model.language_model import LanguageModel
 from ptb_lm.runs.checkpoint import assign
 from ptb_lm.runs.folder import RunFolder
 from ptb_lm.runs.provenance import provenance
-from ptb_lm.runs.results import EpochScores, Results, SplitScores
+from ptb_lm.runs.results import EpochScores, Results, SplitScores, TextRecord
 from ptb_lm.runs.trained_run import TrainedRun
 from ptb_lm.tensorboard.curves import write_test_score
 from ptb_lm.tensorboard.projector import write_embeddings
@@ -133,9 +133,20 @@ def results_so_far(
         wall_seconds=position.wall_seconds,
         resumed=position.resumed,
         floor_perplexity=corpus.floor_perplexity,
+        texts=_records(corpus),
         training_flop=flop * accounting.trained_tokens(),
         **provenance(),
     )
+
+
+def _records(corpus: Corpus) -> dict[str, TextRecord]:
+    """What is recorded of the texts of a corpus, by split."""
+    return {
+        split: TextRecord(
+            len(ids), corpus.unknown_shares[split], corpus.split_digests[split]
+        )
+        for split, ids in corpus.splits.items()
+    }
 
 
 def finish_run(
