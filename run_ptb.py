@@ -18,7 +18,7 @@ from ptb_lm import __version__
 from ptb_lm.commands.help import help_page
 from ptb_lm.commands.mode import check_effect
 from ptb_lm.commands.suggestions import suggestion
-from ptb_lm.config import Config, option_groups
+from ptb_lm.config import RETIRED, Config, option_groups
 from ptb_lm.errors import UserError
 from ptb_lm.options import help_text
 from ptb_lm.registry import LOADED_PLUGINS, MODES, load_plugin
@@ -90,10 +90,13 @@ def read_flags(
     Raises:
       UserError: an unknown flag, a value of another type, or what is no flag.
     """
-    values = flags.FlagValues() if values is None else values
+    ignored = []
+    if values is None:
+        values = flags.FlagValues()
+        ignored = [f"--undefok={','.join(RETIRED)}"]  # absl's own; for old flagfiles
     define_flags(values)
     try:
-        rest = values([sys.argv[0], *arguments])[1:]
+        rest = values([sys.argv[0], *ignored, *arguments])[1:]
     except flags.UnrecognizedFlagError as error:
         name = error.flagname
         raise UserError(f"--{name}: unknown{suggestion(name)}") from error

@@ -34,6 +34,7 @@ from ptb_lm.registry import (
 
 # What flags.txt leaves out.
 NOT_RECORDED = ("mode", "save_path", "change_options")
+RETIRED = ("allow_unknown",)  # options of older flags.txt files that nothing reads now
 PTB_URL = "http://www.fit.vutbr.cz/~imikolov/rnnlm/simple-examples.tgz"
 
 
@@ -120,8 +121,9 @@ class DataConfig(Validated):
     data_path: str = option(
         "",
         "Corpus: a folder with ptb.{train,valid,test}.txt or {train,valid,test}.txt;"
-        " or one text file, whose lines are split 90/5/5; or ptb, which downloads the"
-        " Penn Treebank once. Empty: the built-in corpus.",
+        " or text files, separated by commas, also patterns such as 'books/*.txt',"
+        " whose lines, one file after the other, are split 90/5/5; or ptb, which"
+        " downloads the Penn Treebank once. Empty: the built-in corpus.",
         known_as="data data_dir dataset corpus input input_file",
         defines_run=False,
         common=True,
@@ -159,11 +161,22 @@ class DataConfig(Validated):
     max_vocab_size: int = option(
         0,
         "Size of the vocabulary: <unk> and the most frequent other tokens of the"
-        " training text. All other tokens become <unk>. 0: every token, and <unk> only"
-        " if the text has it.",
+        " training text. All other tokens become <unk>. 0: every token; see"
+        " --min_count.",
         known_as="vocab_size vocabulary_size",
         minimum=0,
         common=True,
+    )
+    min_count: int = option(
+        0,
+        "Tokens that the training text has fewer times than this become <unk>, so that"
+        " the model learns it. 1: none. 0: 2 if the valid or test text has a token that"
+        " the training text lacks, and neither the text nor --max_vocab_size brings an"
+        " <unk>; else 1.",
+        known_as="min_freq min_frequency mincount",
+        minimum=0,
+        common=True,
+        since=2,
     )
     ptb_url: str = option(
         PTB_URL,
@@ -651,7 +664,7 @@ class EvaluationConfig(Validated):
     text_file: str = option(
         "",
         "Text file that evaluate scores instead of a split, or that score scores if"
-        " --text is not set. One sentence per line.",
+        " --text is not set. One sentence per line. -: standard input.",
         defines_run=False,
         common=True,
         is_path=True,
@@ -886,8 +899,16 @@ class GenerationConfig(Validated):
         maximum=1.0,
         defines_run=False,
     )
-    allow_unknown: bool = option(
-        False, "Whether sample may draw <unk>.", defines_run=False
+    unknown: str = option(
+        "unk",
+        "What sample, score and evaluate do about tokens that the vocabulary lacks: unk"
+        " (read them as <unk>; if the vocabulary has none, sample and score leave them"
+        " out, with a warning, and evaluate stops); draw (likewise, and sample may draw"
+        " <unk>, which it never does otherwise); skip (leave them out); error (stop).",
+        known_as="allow_unknown unk oov",
+        choices=("unk", "draw", "skip", "error"),
+        defines_run=False,
+        since=2,
     )
     text: str = option(
         "-",
@@ -1030,6 +1051,8 @@ class Config:
         values = {}
         for line in text.splitlines():
             name, _, value = line.removeprefix("--").partition("=")
+            if name in RETIRED:
+                continue
             if name not in defaults:
                 raise UserError(f"{source}: {line!r} is not an option of this version")
             parse = (

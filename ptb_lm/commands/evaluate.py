@@ -10,15 +10,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ptb_lm.commands.corpora import text_warnings
 from ptb_lm.commands.downloads import download_shown
 from ptb_lm.commands.mode import ADAPTATION, TRAINED_RUN, Mode
+from ptb_lm.commands.texts import STANDARD_INPUT, text_of_stdin
 from ptb_lm.config import Config, DataConfig
-from ptb_lm.data.corpus import corpus_name, encode_file, encode_split
+from ptb_lm.data.corpus import corpus_name, digest_of, encode_split
+from ptb_lm.data.encoding import EncodedText, encode_text
+from ptb_lm.data.text_source import FileText, GivenText, TextSource
+from ptb_lm.data.windows import fills_window
 from ptb_lm.errors import UserError
 from ptb_lm.options import parse_weights
 from ptb_lm.runs.resuming import check_recorded_corpus, run_path
 from ptb_lm.runs.trained_run import TrainedRun
-from ptb_lm.system import files
+from ptb_lm.system import files, program
 from ptb_lm.system.progress import Progress
 from ptb_lm.system.quiet_start import start_tensorflow
 
@@ -39,7 +44,7 @@ def run(config: Config) -> int:
     runs, other = _runs(config)
     progress = Progress(sys.stderr)
     with progress.phase("Reading the text"):
-        name, ids = _read_text(config, runs[0])
+        name, text = _read_text(config, runs[0])
     with progress.phase("Starting TensorFlow"):
         start_tensorflow()
     from ptb_lm.evaluation.comparison import Evaluated
@@ -47,18 +52,19 @@ def run(config: Config) -> int:
 
     confidence = choice.confidence
     weights = parse_weights(choice.mixture_weights)
-    score, sentences = _scored(config, runs, ids, name, progress, weights)
+    score, sentences = _scored(config, runs, text.ids, name, progress, weights)
     evaluated = Evaluated(
         name,
         ",".join(str(run.path) for run in runs),
         choice.weights,
-        choice.counting,
+        _counting(config, runs[0], text),
         score,
+        text.unknown(runs[0].vocabulary),
         confidence,
         perplexity_interval(sentences, confidence) if sentences else None,
     )
     if other:
-        other_score, of_other = _scored(config, [other], ids, name, progress)
+        other_score, of_other = _scored(config, [other], text.ids, name, progress)
         evaluated = dataclasses.replace(
             evaluated, other_run=str(other.path), other_score=other_score
         )
@@ -67,6 +73,8 @@ def run(config: Config) -> int:
             evaluated = dataclasses.replace(evaluated, ratio_interval=ratio)
     is_json = config.generation.format == "json"
     print(evaluated.to_json() if is_json else evaluated.to_text())
+    for warning in text_warnings(text, name):
+        program.say(warning)
     return 0
 
 
@@ -110,7 +118,7 @@ def _scored(
     members = Members(
         config,
         runs,
-        lambda split: _read_split(config, runs[0], split),
+        lambda split: _read_split(config, runs[0], split).ids,
         lambda what, done, total: progress.update(what, done, total, ""),
         weights,
     )
@@ -130,21 +138,53 @@ def _scored(
     return score, Sentences.of(nats, ids, line_end_of(runs[0].vocabulary))
 
 
-def _read_text(config: Config, trained: TrainedRun) -> tuple[str, np.ndarray]:
+def _counting(config: Config, trained: TrainedRun, text: EncodedText) -> str:
+    """How the tokens of a text are counted; the tutorial's way needs a window."""
+    training = trained.config.training
+    if fills_window(len(text.ids), training.batch_size, training.num_steps):
+        return config.evaluation.counting
+    return "exact"
+
+
+def _read_text(config: Config, trained: TrainedRun) -> tuple[str, EncodedText]:
     """The text to evaluate: its name, and its ids under the run's vocabulary."""
-    choice = config.evaluation
+    choice, data = config.evaluation, trained.config.data
     if choice.text_file:
-        path = files.expand_home(choice.text_file)
-        ids = encode_file(path, trained.vocabulary, trained.config.data)
-        return choice.text_file, ids
-    name = corpus_name(_data(config, trained).data_path)
-    return f"{name} {choice.split}", _read_split(config, trained, choice.split)
+        source = _source(choice.text_file)
+        unknown = config.generation.unknown
+        return source.name, encode_text(source, trained.vocabulary, data, unknown)
+    name = f"{corpus_name(_data(config, trained).data_path)} {choice.split}"
+    text = _read_split(config, trained, choice.split)
+    is_own = config.data.data_path in ("", data.data_path)
+    if is_own and not text.left_out:
+        _check_unchanged(trained, choice.split, text, name)
+    return name, text
 
 
-def _read_split(config: Config, trained: TrainedRun, split: str) -> np.ndarray:
-    """Ids of a split of the corpus under the run's vocabulary, int32 [tokens]."""
+def _source(text_file: str) -> TextSource:
+    """The text that --text_file names."""
+    if text_file == STANDARD_INPUT:
+        return GivenText(name="standard input", text=text_of_stdin())
+    return FileText(name=text_file, path=files.expand_home(text_file))
+
+
+def _read_split(config: Config, trained: TrainedRun, split: str) -> EncodedText:
+    """A split of the corpus by the run's vocabulary."""
+    data, unknown = _data(config, trained), config.generation.unknown
     with download_shown(Progress(sys.stderr)) as show:
-        return encode_split(_data(config, trained), split, trained.vocabulary, show)
+        return encode_split(data, split, trained.vocabulary, unknown, show)
+
+
+def _check_unchanged(
+    trained: TrainedRun, split: str, text: EncodedText, name: str
+) -> None:
+    """Warns where the text of a split is not the one that the run had."""
+    recorded = trained.results.texts.get(split) if trained.results else None
+    if recorded and recorded.digest != digest_of(text.ids):
+        program.say(
+            f"{name} is not the text of the training: it had {recorded.tokens:,}"
+            f" tokens, now it has {len(text.ids):,}"
+        )
 
 
 def _data(config: Config, trained: TrainedRun) -> DataConfig:
@@ -166,6 +206,7 @@ MODE = Mode(
         *TRAINED_RUN,
         "split",
         "text_file",
+        "unknown",
         "cache_dir",
         "ptb_url",
         "counting",

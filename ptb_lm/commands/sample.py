@@ -62,7 +62,7 @@ class Generator:
         self._options = config.generation
         self._seed = config.training.seed
         self._model = model
-        self._reader = Reader(model)
+        self._reader = Reader(model, config.generation.unknown)
         self.texts = 0
 
     def run(self, prompt: str) -> None:
@@ -71,9 +71,9 @@ class Generator:
         Raises:
           UserError: the prompt has a word that the model cannot read.
         """
-        self._reader.check(prompt)
-        ids = self._reader.ids(prompt)
-        if not ids.size and self._reader.rules.line_end not in self._reader.tokens:
+        reader = self._reader
+        ids = reader.read(prompt).ids
+        if not ids.size and reader.rules.line_end not in reader.vocabulary:
             raise UserError(
                 "an empty prompt, and the vocabulary has no line end to start from"
             )
@@ -138,14 +138,14 @@ class Generator:
                 top_k=options.num_likeliest,
                 top_p=options.top_p,
                 seed=self._seed + self.texts + index,
-                allow_unknown=options.allow_unknown,
+                allow_unknown=options.unknown == "draw",
             )
             last_ids, state = drawn["ids"][:, -1], drawn["state"]
             yield drawn["ids"].numpy()
 
     def _tokens(self, ids: np.ndarray) -> list[str]:
         """Tokens of ids."""
-        return [self._reader.tokens[index] for index in ids.tolist()]
+        return self._reader.vocabulary.decode(ids.tolist())
 
     def _separate(self, index: int) -> None:
         """Puts an empty line between texts."""
@@ -219,7 +219,7 @@ MODE = Mode(
         "temperature",
         "top_k",
         "top_p",
-        "allow_unknown",
+        "unknown",
         "format",
     ),
     replaces={"save_path": ("model", "data_path")},

@@ -14,8 +14,8 @@ from ptb_lm.commands.mode import ADAPTATION, TRAINED_RUN, Mode
 from ptb_lm.commands.texts import (
     STANDARD_INPUT,
     Reader,
-    lines_of_stdin,
     open_model,
+    text_of_stdin,
 )
 from ptb_lm.config import Config
 from ptb_lm.errors import UserError
@@ -34,15 +34,12 @@ def run(config: Config) -> int:
     text, name = None, "--text"
     if config.generation.text != STANDARD_INPUT:
         text = config.generation.text
-    elif config.evaluation.text_file:
+    elif config.evaluation.text_file not in ("", STANDARD_INPUT):
         name = config.evaluation.text_file
         text = files.read_text(files.expand_home(name))
     model = open_model(config)
     if text is None:
-        name = "standard input"
-        if sys.stdin.isatty():
-            print("Type a text; Ctrl-D on a line of its own ends it.", file=sys.stderr)
-        text = "".join(lines_of_stdin())
+        name, text = "standard input", text_of_stdin()
     texts = [text]
     if config.generation.each_line:
         texts = [f"{line}\n" for line in text.replace("\r\n", "\n").split("\n")]
@@ -64,7 +61,7 @@ class TextScorer:
         from ptb_lm.evaluation.evaluator import Evaluator
         from ptb_lm.inference.opening import scorable
 
-        self._reader = Reader(model)
+        self._reader = Reader(model, config.generation.unknown)
         adaptation = Adaptation(config, None)
         method = adaptation.method(scorable(model))
         self._evaluator = Evaluator(method)
@@ -75,17 +72,17 @@ class TextScorer:
         """Scores a text as a corpus is read: its last line of words is closed.
 
         Raises:
-          UserError: there are unknown tokens and the vocabulary has no ``<unk>``.
+          UserError: there are unknown tokens, and --unknown=error.
         """
         reader = self._reader
-        reader.check(text)
         is_open = reader.rules.token_type == "word" and not text.endswith(LINE_END)
-        ids = reader.ids(text + LINE_END if is_open else text)
-        before = reader.ids(self._context)
-        nats = self._evaluator.token_nats(np.concatenate([before, ids])).tolist()
+        read = reader.read(text + LINE_END if is_open else text)
+        before = reader.read(self._context).ids
+        nats = self._evaluator.token_nats(np.concatenate([before, read.ids])).tolist()
         # Of the first token of all there are none.
-        counted = [None, *nats][len(before) :][: len(ids)]
-        return ScoredText([reader.tokens[index] for index in ids.tolist()], counted)
+        counted = [None, *nats][len(before) :][: len(read.ids)]
+        tokens = reader.vocabulary.decode(read.ids.tolist())
+        return ScoredText(tokens, counted, read.unknown(reader.vocabulary))
 
 
 def _show(scored: ScoredText, style: str) -> None:
@@ -94,7 +91,7 @@ def _show(scored: ScoredText, style: str) -> None:
     if style == "json":
         _show_json(scored, probabilities)
         return
-    width = max(len("token"), *map(len, scored.tokens))
+    width = max(map(len, ["token", *scored.tokens]))
     lines = [f"{'token':{width}}  probability      nats"]
     rows = zip(scored.tokens, probabilities, scored.nats, strict=True)
     for token, probability, nats in rows:
@@ -107,7 +104,7 @@ def _show(scored: ScoredText, style: str) -> None:
     if score.tokens:
         print(
             f"perplexity {score.perplexity:.3f} ({score.nats_per_token:.5f} nats a"
-            f" token; {score.tokens:,} tokens counted)"
+            f" token; {score.tokens:,} tokens counted{scored.unknown.to_text()})"
         )
     else:
         print("no token has another before it: no perplexity; see --each_line")
@@ -121,6 +118,7 @@ def _show_json(scored: ScoredText, probabilities: list[float | None]) -> None:
         "probabilities": probabilities,
         "nats": scored.nats,
         **scored.score.to_json(),
+        **scored.unknown.to_json(),
     }
     print(json.dumps(entry, ensure_ascii=False), flush=True)
 
@@ -134,6 +132,7 @@ MODE = Mode(
         "text_file",
         "text",
         "each_line",
+        "unknown",
         "format",
     ),
     replaces={"save_path": ("model", "data_path"), "text": ("text_file",)},

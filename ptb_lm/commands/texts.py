@@ -1,21 +1,20 @@
-"""What sample and score share: the model, and texts from standard input."""
+"""What commands on texts share: the model, and standard input."""
 
 import os
 import sys
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from ptb_lm.config import Config
+from ptb_lm.data.encoding import EncodedText, encode_tokens, stand_in
 from ptb_lm.data.token_rules import TokenRules
-from ptb_lm.data.vocabulary import UNKNOWN
+from ptb_lm.data.vocabulary import UNKNOWN, Vocabulary
 from ptb_lm.errors import UserError
 from ptb_lm.runs.resuming import run_path
 from ptb_lm.system import files, program
 from ptb_lm.system.quiet_start import start_tensorflow
 
-STANDARD_INPUT = "-"  # in place of a prompt or a text
+STANDARD_INPUT = "-"  # in place of a prompt, a text or a file
 
 
 def open_model(config: Config) -> Any:
@@ -36,51 +35,55 @@ def open_model(config: Config) -> Any:
 
 
 class Reader:
-    """Reads texts by a model's vocabulary, and names each unknown token once.
+    """Encodes texts by a model's vocabulary, and names each unknown token once.
 
     Attributes:
-      tokens: the vocabulary in id order.
+      vocabulary: the model's.
       rules: how the model splits and joins texts.
     """
 
-    def __init__(self, model: Any):
-        """Asks a model, from `open_model`, for its rules and its vocabulary."""
+    def __init__(self, model: Any, unknown: str):
+        """Asks a model for its rules and its vocabulary.
+
+        Args:
+          model: from `open_model`.
+          unknown: --unknown.
+        """
         from ptb_lm.inference.opening import told_by
 
         self._model = model
         facts = told_by(model)
         self.rules = TokenRules(facts["token_type"], facts.get("normalize", "none"))
-        self.tokens = [
-            token.decode() for token in model.vocabulary()["tokens"].numpy().tolist()
-        ]
-        self._known = set(self.tokens)
+        self.vocabulary = Vocabulary(
+            [token.decode() for token in model.vocabulary()["tokens"].numpy().tolist()]
+        )
+        self._unknown = stand_in(unknown, self.vocabulary)
         self._said: set[str] = set()
 
-    def check(self, text: str) -> None:
-        """Names a text's unknown tokens on standard error.
+    def read(self, text: str) -> EncodedText:
+        """Encodes a text whose last line is left open.
 
         Raises:
-          UserError: there are some and the vocabulary has no ``<unk>``.
+          UserError: it has unknown tokens, and --unknown=error.
         """
         import tensorflow as tf
 
-        words = self._model.split(tf.constant([text]))["tokens"].numpy()[0].tolist()
-        words = dict.fromkeys(word.decode() for word in words)  # each once, in order
-        seen = self._known | self._said
-        new = [word for word in words if word not in seen]
-        if new and UNKNOWN not in self._known:
-            raise UserError(
-                f"not in the model's vocabulary, which has no {UNKNOWN}: {_listed(new)}"
-            )
+        found = self._model.split(tf.constant([text]))["tokens"].numpy()[0].tolist()
+        tokens = [token.decode() for token in found]
+        lacking = [token for token in tokens if token not in self.vocabulary]
+        if lacking:
+            self._tell(list(dict.fromkeys(lacking)))  # each once, in order
+        return encode_tokens(tokens, self.vocabulary, self._unknown)
+
+    def _tell(self, tokens: list[str]) -> None:
+        """Names the unknown tokens of a text that were not named yet."""
+        if self._unknown == "error":
+            raise UserError(f"not in the model's vocabulary: {_listed(tokens)}")
+        new = [token for token in tokens if token not in self._said]
+        what = "left out" if self._unknown == "skip" else f"read as {UNKNOWN}"
         if new:
-            program.say(f"not in the vocabulary, read as {UNKNOWN}: {_listed(new)}")
+            program.say(f"not in the vocabulary, {what}: {_listed(new)}")
             self._said.update(new)
-
-    def ids(self, text: str) -> np.ndarray:
-        """Ids of a text whose last line is left open, int32 [t]."""
-        import tensorflow as tf
-
-        return self._model.encode(tf.constant([text]))["ids"].numpy()[0]
 
 
 def _listed(words: list[str]) -> str:
@@ -101,3 +104,14 @@ def lines_of_stdin() -> Iterator[str]:
             yield files.decode_text(line, "standard input", number)
     except OSError as error:
         raise UserError(f"standard input: {error.strerror}") from error
+
+
+def text_of_stdin() -> str:
+    """All of standard input; on a terminal, says how to end it.
+
+    Raises:
+      UserError: as `lines_of_stdin`.
+    """
+    if sys.stdin.isatty():
+        print("Type a text; Ctrl-D on a line of its own ends it.", file=sys.stderr)
+    return "".join(lines_of_stdin())

@@ -7,6 +7,7 @@ once.
 import pathlib
 import shlex
 
+from ptb_lm.commands.corpora import corpus_lines, corpus_warnings
 from ptb_lm.commands.downloads import download_shown
 from ptb_lm.commands.mode import Mode
 from ptb_lm.config import (
@@ -35,11 +36,10 @@ def run(config: Config) -> int:
     vocabulary = given_vocabulary(config)
     with progress.phase("Reading the corpus"), download_shown(progress) as show:
         corpus = load_corpus(config.data, show, vocabulary)
-    counts = ", ".join(f"{len(ids):,} {name}" for name, ids in corpus.splits.items())
-    kind = {"word": "words", "char": "characters"}[config.data.token_type]
-    progress.line(
-        f"Corpus {corpus.name}: {counts} tokens; {len(corpus.vocabulary):,} {kind}"
-    )
+    for line in corpus_lines(corpus, config):
+        progress.line(line)
+    for warning in corpus_warnings(corpus, config):
+        program.say(warning)
     with progress.phase("Starting TensorFlow"):
         start_tensorflow()
     from ptb_lm.system.interrupts import Interrupted

@@ -1,6 +1,7 @@
 """Encoded corpora on disk: written when first read, memory-mapped from then on.
 
-    CACHE/encoded/KEY/index.json    {"format": 5, "tokens": [...], "digest": "..."}
+    CACHE/encoded/KEY/index.json    {"format": 6, "tokens": [...], "facts": {...},
+                                     "digest": "..."}
     CACHE/encoded/KEY/SPLIT.ids     ids, int32 in the machine's byte order
 
 KEY is made of digests of the texts, of a given vocabulary and of the options by which
@@ -11,6 +12,7 @@ text that changed while it was encoded makes no entry.
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -18,6 +20,7 @@ import pathlib
 import shutil
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -27,6 +30,7 @@ from ptb_lm.config import DataConfig
 from ptb_lm.data.cache_folder import cache_folder
 from ptb_lm.data.encoding import (
     EncodedTexts,
+    TextFacts,
     build_vocabulary,
     encode_blocks,
     encode_sources,
@@ -36,7 +40,7 @@ from ptb_lm.data.vocabulary import Vocabulary
 from ptb_lm.errors import UserError
 from ptb_lm.system import files
 
-FORMAT = 5  # raised when an entry's files change, or the tokens that a text becomes
+FORMAT = 6  # raised when an entry's files change, or the tokens that a text becomes
 _PENDING = ".new-"
 _STALE_SECONDS = 86_400
 
@@ -120,9 +124,9 @@ def _entry(
         if config.cache_dir:
             raise
         return None
-    options = [config.token_type, config.normalize, config.max_vocab_size]
-    given = vocabulary and vocabulary.tokens
-    content = json.dumps([FORMAT, options, given, fingerprints])
+    rules = [config.token_type, config.normalize]
+    kept = [config.max_vocab_size, config.min_count, vocabulary and vocabulary.tokens]
+    content = json.dumps([FORMAT, rules, kept, fingerprints])
     return folder / "encoded" / hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
@@ -137,7 +141,8 @@ def _read(entry: pathlib.Path) -> EncodedTexts | None:
         }
         if index.pop("digest") != _digest(index, splits):
             return None
-        return EncodedTexts(Vocabulary(index["tokens"]), splits)
+        facts = TextFacts(**index["facts"])
+        return EncodedTexts(Vocabulary(index["tokens"]), splits, facts)
     except (OSError, ValueError, LookupError, TypeError, RecursionError, UserError):
         return None
 
@@ -178,18 +183,22 @@ def _write_files(
     vocabulary: Vocabulary | None,
 ) -> None:
     """Writes and syncs ids and vocabulary; OSError where the disk refuses."""
+    facts = TextFacts()
     if vocabulary is None:
-        vocabulary = build_vocabulary(sources["train"], config)
-    splits = {}
+        vocabulary, facts = build_vocabulary(sources, config)
+    splits, replaced = {}, Counter[str]()
     for split, source in sources.items():
         path = folder / f"{split}.ids"
         with path.open("wb") as file:
-            for ids in encode_blocks(source, vocabulary, config):
-                file.write(ids.data)
+            for text in encode_blocks(source, vocabulary, config):
+                file.write(text.ids.data)
+                replaced[split] += text.replaced
             file.flush()
             os.fsync(file.fileno())
         splits[split] = np.memmap(path, np.int32, "r")
+    facts = dataclasses.replace(facts, replaced=dict(replaced))
     index = {"format": FORMAT, "tokens": list(vocabulary.tokens)}
+    index["facts"] = dataclasses.asdict(facts)
     index["digest"] = _digest(index, splits)
     with (folder / "index.json").open("w", encoding="utf-8") as file:
         json.dump(index, file)

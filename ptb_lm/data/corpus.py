@@ -1,6 +1,7 @@
 """The corpora that ``--data_path`` can name, as ids."""
 
 import dataclasses
+import functools
 import hashlib
 import math
 import os
@@ -12,14 +13,16 @@ from ptb_lm.config import DataConfig
 from ptb_lm.data import english
 from ptb_lm.data.cache import encode_once
 from ptb_lm.data.download import DownloadProgress
-from ptb_lm.data.encoding import encode_text
-from ptb_lm.data.sources import find_sources
-from ptb_lm.data.text_source import FileText
+from ptb_lm.data.encoding import (
+    COUNTED_AT_A_TIME,
+    EncodedText,
+    TextFacts,
+    count_id,
+    encode_text,
+)
+from ptb_lm.data.sources import find_sources, is_pattern, listed
 from ptb_lm.data.token_rules import TokenRules
 from ptb_lm.data.vocabulary import Vocabulary
-from ptb_lm.system import files
-
-COUNTED_AT_A_TIME = 2**20  # tokens
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,12 +35,14 @@ class Corpus:
       vocabulary: of the training text.
       floor_perplexity: the lowest perplexity that any model can reach in the
         long run, where the source of the text is known; else None.
+      facts: what else is known of the texts.
     """
 
     name: str
     splits: dict[str, np.ndarray]
     vocabulary: Vocabulary
     floor_perplexity: float | None = None
+    facts: TextFacts = dataclasses.field(default_factory=TextFacts)
 
     def digest(self) -> str:
         """Fingerprint of the vocabulary and the three texts."""
@@ -46,6 +51,20 @@ class Corpus:
             content.update(f"{split} {len(ids)}".encode())
             content.update(ids.data)
         return content.hexdigest()
+
+    @functools.cached_property
+    def split_digests(self) -> dict[str, str]:
+        """Split -> fingerprint of its ids, as `digest_of` gives it."""
+        return {split: digest_of(ids) for split, ids in self.splits.items()}
+
+    @functools.cached_property
+    def unknown_shares(self) -> dict[str, float]:
+        """Split -> share of its tokens that are ``<unk>``."""
+        unknown_id = self.vocabulary.unknown_id
+        return {
+            split: count_id(ids, unknown_id) / len(ids)
+            for split, ids in self.splits.items()
+        }
 
     def token_counts(self) -> np.ndarray:
         """How often each token is in the training text, int64 [vocabulary]."""
@@ -57,12 +76,22 @@ class Corpus:
         return counts
 
 
+def digest_of(ids: np.ndarray) -> str:
+    """Fingerprint of a text, int32 [tokens]."""
+    return hashlib.sha256(ids.data).hexdigest()
+
+
 def corpus_name(data_path: str) -> str:
     """Short name of the corpus that a ``--data_path`` stands for."""
     if not data_path:
         return "builtin"
-    path = pathlib.Path(os.path.realpath(files.expand_home(data_path)))
-    return path.name if os.path.isdir(path) else path.stem
+    first, *others = listed(data_path)
+    path = pathlib.Path(first)
+    while is_pattern(str(path)):  # called like its folder, whatever is there by now
+        path = path.parent
+    path = pathlib.Path(os.path.realpath(path))
+    name = path.name if os.path.isdir(path) else path.stem
+    return f"{name}-and-{len(others)}-more" if others else name
 
 
 def load_corpus(
@@ -78,54 +107,39 @@ def load_corpus(
       vocabulary: of a trained model; None: that of the training text.
 
     Raises:
-      UserError: a file is missing, empty or not UTF-8, or the valid or test
-        text has a word that the training text lacks where there is no `<unk>`.
+      UserError: a file is missing, empty or not UTF-8; or, with --min_count=1, the
+        valid or test text has a token that the training text lacks where there is
+        no `<unk>`.
     """
     encoded = encode_once(find_sources(config, progress), config, vocabulary)
     splits = {split: _used(ids, split, config) for split, ids in encoded.splits.items()}
     name = corpus_name(config.data_path)
-    return Corpus(name, splits, encoded.vocabulary, _floor_perplexity(config))
+    floor = _floor_perplexity(config)
+    return Corpus(name, splits, encoded.vocabulary, floor, encoded.facts)
 
 
 def encode_split(
     config: DataConfig,
     split: str,
     vocabulary: Vocabulary,
+    unknown: str,
     progress: DownloadProgress | None = None,
-) -> np.ndarray:
-    """Ids of one part of a corpus under a trained model's vocabulary.
+) -> EncodedText:
+    """Encodes one part of a corpus by a trained model's vocabulary.
 
     Args:
       config: where the text is, and what a token is.
       split: "train", "valid" or "test".
       vocabulary: the model's.
+      unknown: --unknown.
       progress: of a download, as `download.fetch_ptb` takes it.
 
-    Returns:
-      Ids, int32 [tokens].
-
     Raises:
-      UserError: as `load_corpus`.
+      UserError: a file is missing, or as `encode_text`.
     """
     source = find_sources(config, progress)[split]
-    return _used(encode_text(source, vocabulary, config), split, config)
-
-
-def encode_file(
-    path: pathlib.Path, vocabulary: Vocabulary, config: DataConfig
-) -> np.ndarray:
-    """Ids of a text file, int32 [tokens].
-
-    Args:
-      path: the file.
-      vocabulary: a trained model's.
-      config: how that model reads text.
-
-    Raises:
-      UserError: the file cannot be read, has no word, or has one that the
-        vocabulary lacks.
-    """
-    return encode_text(FileText(name=str(path), path=path), vocabulary, config)
+    text = encode_text(source, vocabulary, config, unknown)
+    return dataclasses.replace(text, ids=_used(text.ids, split, config))
 
 
 def _used(ids: np.ndarray, split: str, config: DataConfig) -> np.ndarray:
@@ -139,7 +153,7 @@ def _floor_perplexity(config: DataConfig) -> float | None:
     Of the built-in corpus it is known as long as its tokens are the grammar's.
     """
     chosen = config.data_path or config.max_vocab_size or config.vocabulary_from
-    is_grammars = not chosen
+    is_grammars = not chosen and config.min_count <= 1
     if is_grammars and TokenRules.of(config) == TokenRules("word", "none"):
         return math.exp(english.ENGLISH.entropy_rate())
     return None

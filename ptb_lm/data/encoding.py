@@ -7,11 +7,52 @@ from collections.abc import Iterator
 import numpy as np
 
 from ptb_lm.config import DataConfig
-from ptb_lm.data.text_source import Sources, TextSource
+from ptb_lm.data.text_source import Block, Sources, TextSource
 from ptb_lm.data.token_rules import TokenRules
+from ptb_lm.data.unknown import UnknownTokens
 from ptb_lm.data.vocabulary import UNKNOWN, Vocabulary
 from ptb_lm.errors import UserError
 from ptb_lm.system.memory import check_fits
+
+RARE = 2  # tokens that a training text has fewer times are rare; see `_min_count`
+COUNTED_AT_A_TIME = 2**20  # ids
+
+
+@dataclasses.dataclass(frozen=True)
+class EncodedText:
+    """A text, or a piece of one, by a vocabulary.
+
+    Attributes:
+      ids: int32 [tokens].
+      replaced: how many of them are ``<unk>`` in place of a token that the vocabulary
+        lacks.
+      left_out: how many such tokens are not in `ids`.
+    """
+
+    ids: np.ndarray
+    replaced: int = 0
+    left_out: int = 0
+
+    def unknown(self, vocabulary: Vocabulary) -> UnknownTokens:
+        """How much of the text is unknown, whether it was ``<unk>`` before or not."""
+        unknown = count_id(self.ids, vocabulary.unknown_id) + self.left_out
+        tokens = len(self.ids) + self.left_out
+        return UnknownTokens(unknown / max(tokens, 1), self.left_out)
+
+
+@dataclasses.dataclass(frozen=True)
+class TextFacts:
+    """What is known of the texts of a corpus beside their ids.
+
+    Attributes:
+      min_count: tokens that the training text has fewer times are ``<unk>``.
+      word_length: mean length of its words in characters, line ends left out.
+      replaced: split -> how many ids are ``<unk>`` in place of another token.
+    """
+
+    min_count: int = 1
+    word_length: float = 1.0
+    replaced: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,10 +62,12 @@ class EncodedTexts:
     Attributes:
       vocabulary: of the training text.
       splits: "train", "valid", "test" -> ids, int32 [tokens].
+      facts: what else is known of them.
     """
 
     vocabulary: Vocabulary
     splits: dict[str, np.ndarray]
+    facts: TextFacts
 
 
 def encode_sources(
@@ -40,40 +83,86 @@ def encode_sources(
     Raises:
       UserError: as `build_vocabulary` and `encode_text`.
     """
+    facts = TextFacts()
     if vocabulary is None:
-        vocabulary = build_vocabulary(sources["train"], config)
-    splits = {
+        vocabulary, facts = build_vocabulary(sources, config)
+    texts = {
         split: encode_text(source, vocabulary, config)
         for split, source in sources.items()
     }
-    return EncodedTexts(vocabulary, splits)
+    replaced = {split: text.replaced for split, text in texts.items()}
+    return EncodedTexts(
+        vocabulary,
+        {split: text.ids for split, text in texts.items()},
+        dataclasses.replace(facts, replaced=replaced),
+    )
 
 
-def build_vocabulary(train: TextSource, config: DataConfig) -> Vocabulary:
+def build_vocabulary(
+    sources: Sources, config: DataConfig
+) -> tuple[Vocabulary, TextFacts]:
     """Builds the vocabulary of a training text.
 
+    Args:
+      sources: the texts; of the others it matters only whether they have a token that
+        the training text lacks, see --min_count.
+      config: what a token is, and which of them are kept.
+
+    Returns:
+      The vocabulary, and what was found out on the way; nothing is replaced yet.
+
     Raises:
-      UserError: the text cannot be read, has no words but line ends, or has one
-        distinct character.
+      UserError: a text cannot be read, or the training text has no words but line
+        ends, or has one distinct character.
     """
-    rules, counts = TokenRules.of(config), Counter[str]()
-    for _, text in train.blocks():
-        counts.update(_tokens(train, text, rules))
-    distinct = sum(not rules.is_blank(token) for token in counts)
-    if not distinct:
+    train, rules, counts = sources["train"], TokenRules.of(config), Counter[str]()
+    for block in train.blocks():
+        counts.update(_tokens(train, block.text, rules))
+    words = {t: n for t, n in counts.items() if not rules.is_blank(t)}
+    if not words:
         raise _no_words(train)
-    if distinct == 1 and config.token_type == "char":
+    if len(words) == 1 and config.token_type == "char":
         raise UserError(
             f"{train.name}: the {train.part} has one distinct character; there is"
             " nothing to learn from it"
         )
-    return Vocabulary.from_counts(counts, config.max_vocab_size)
+    min_count = config.min_count or _min_count(sources, counts, config)
+    length = sum(len(t) * n for t, n in words.items()) / sum(words.values())
+    vocabulary = Vocabulary.from_counts(counts, config.max_vocab_size, min_count)
+    return vocabulary, TextFacts(min_count, length)
+
+
+def _min_count(sources: Sources, counts: Counter[str], config: DataConfig) -> int:
+    """What --min_count=0 comes to, by the counts of the training text.
+
+    Rare tokens are left to ``<unk>`` where that is needed and there is none otherwise.
+    So the texts that could be read without are read as they always were.
+    """
+    if UNKNOWN in counts or config.max_vocab_size:
+        return 1
+    rules, known = TokenRules.of(config), counts.keys()
+    is_needed = any(
+        not known >= set(_tokens(source, block.text, rules))
+        for split, source in sources.items()
+        if split != "train"
+        for block in source.blocks()
+    )
+    return RARE if is_needed else 1
 
 
 def encode_text(
-    source: TextSource, vocabulary: Vocabulary, config: DataConfig
-) -> np.ndarray:
-    """Ids of a text in memory, int32 [tokens].
+    source: TextSource,
+    vocabulary: Vocabulary,
+    config: DataConfig,
+    unknown: str | None = None,
+) -> EncodedText:
+    """Encodes a text in memory.
+
+    Args:
+      source: the text.
+      vocabulary: its tokens.
+      config: what a token is.
+      unknown: as in `encode_blocks`.
 
     Raises:
       UserError: the ids do not fit in memory, or as `encode_blocks`.
@@ -85,36 +174,96 @@ def encode_text(
         f"{source.name}, encoded,",
         "give --cache_dir a folder with room, from where it is read piece by piece",
     )
-    return np.concatenate(list(encode_blocks(source, vocabulary, config)))
+    pieces = list(encode_blocks(source, vocabulary, config, unknown))
+    return EncodedText(
+        np.concatenate([piece.ids for piece in pieces]),
+        sum(piece.replaced for piece in pieces),
+        sum(piece.left_out for piece in pieces),
+    )
 
 
 def encode_blocks(
-    source: TextSource, vocabulary: Vocabulary, config: DataConfig
-) -> Iterator[np.ndarray]:
-    """Yields the ids of a text, int32 [tokens], block by block.
+    source: TextSource,
+    vocabulary: Vocabulary,
+    config: DataConfig,
+    unknown: str | None = None,
+) -> Iterator[EncodedText]:
+    """Encodes a text block by block.
+
+    Args:
+      source: the text.
+      vocabulary: its tokens.
+      config: what a token is.
+      unknown: --unknown, where the vocabulary is a trained model's; None: it is made
+        for this text.
 
     Raises:
-      UserError: the text cannot be read, has no words but line ends, or has a word
-        that the vocabulary lacks while it has no ``<unk>``; the error names the
-        word and the line.
+      UserError: the text cannot be read, has no words but line ends, or has a token
+        that the vocabulary lacks while there is no ``<unk>`` or --unknown=error; the
+        error names the token and the line.
     """
     rules, empty = TokenRules.of(config), True
-    for line, text in source.blocks():
-        tokens = _tokens(source, text, rules)
+    for block in source.blocks():
+        tokens = _tokens(source, block.text, rules)
         empty = empty and all(map(rules.is_blank, tokens))
         try:
-            yield vocabulary.encode(tokens)
+            yield encode_tokens(tokens, vocabulary, unknown)
         except KeyError as error:
             token = error.args[0]
-            line += _lines_before(token, source, text, rules)
-            raise UserError(
-                f"{source.name}, line {line}: the {config.token_type} {token!r} is not"
-                f" in the training text, which has no {UNKNOWN} either;"
-                " --max_vocab_size=N keeps the N most frequent tokens and maps all"
-                f" others to {UNKNOWN}"
-            ) from error
+            raise _unknown_token(token, source, block, config, unknown) from error
     if empty:
         raise _no_words(source)
+
+
+def encode_tokens(
+    tokens: list[str], vocabulary: Vocabulary, unknown: str | None = None
+) -> EncodedText:
+    """Encodes tokens.
+
+    Args:
+      tokens: of a text.
+      vocabulary: by which they are encoded.
+      unknown: "skip" leaves out the tokens that the vocabulary lacks, "error" refuses
+        them, anything else makes ``<unk>`` of them.
+
+    Raises:
+      KeyError: one is refused, or there is no ``<unk>``; the exception's argument is
+        the token.
+    """
+    kept = tokens
+    if unknown == "skip":
+        kept = [token for token in tokens if token in vocabulary]
+    ids = vocabulary.encode(kept)
+    replaced = count_id(ids, vocabulary.unknown_id) - kept.count(UNKNOWN)
+    if replaced and unknown == "error":
+        raise KeyError(next(token for token in tokens if token not in vocabulary))
+    return EncodedText(ids, replaced, len(tokens) - len(kept))
+
+
+def stand_in(unknown: str, vocabulary: Vocabulary) -> str:
+    """What --unknown comes to where a text is anyone's: no ``<unk>`` is no error.
+
+    Args:
+      unknown: the option.
+      vocabulary: of the model.
+
+    Returns:
+      What `encode_tokens` takes. Where it would read ``<unk>``, and the vocabulary has
+      none, it is "skip".
+    """
+    needs_one = unknown in ("unk", "draw")
+    return "skip" if needs_one and vocabulary.unknown_id is None else unknown
+
+
+def count_id(ids: np.ndarray, wanted: int | None) -> int:
+    """How often an id is in a text, int32 [tokens]; None is never."""
+    if wanted is None:
+        return 0
+    # Piece by piece: NumPy makes a bool of all that it compares at a time.
+    return sum(
+        int(np.count_nonzero(ids[begin : begin + COUNTED_AT_A_TIME] == wanted))
+        for begin in range(0, len(ids), COUNTED_AT_A_TIME)
+    )
 
 
 def _tokens(source: TextSource, text: str, rules: TokenRules) -> list[str]:
@@ -124,13 +273,30 @@ def _tokens(source: TextSource, text: str, rules: TokenRules) -> list[str]:
     return rules.split(text, close_lines=True)
 
 
-def _lines_before(token: str, source: TextSource, text: str, rules: TokenRules) -> int:
-    """Number of lines of a text before the first that has a token."""
-    lines = text.split("\n")
-    return next(
+def _unknown_token(
+    token: str,
+    source: TextSource,
+    block: Block,
+    config: DataConfig,
+    unknown: str | None,
+) -> UserError:
+    """What to raise for a token that the vocabulary lacks, and has no stand-in for."""
+    rules, lines = TokenRules.of(config), block.text.split("\n")
+    before = next(
         number
         for number, line in enumerate(lines)
         if token in _tokens(source, f"{line}\n", rules)
+    )
+    kind = {"word": "word", "char": "character"}[config.token_type]
+    place = f"{block.name}, line {block.line + before}: the {kind} {token!r} is not in"
+    if unknown is None:
+        return UserError(
+            f"{place} the training text, which has no {UNKNOWN} either; without"
+            f" --min_count=1, {kind}s that the training text has once become {UNKNOWN}"
+        )
+    has_none = "" if unknown == "error" else f", which has no {UNKNOWN}"
+    return UserError(
+        f"{place} the vocabulary{has_none}; --unknown=skip leaves such {kind}s out"
     )
 
 

@@ -1,17 +1,28 @@
 """Where the three texts of a ``--data_path`` are.
 
-A folder of three files, one file that is split by lines, the Penn Treebank, or the
-built-in corpus.
+A folder of three files, one or more files that are split by lines, the Penn Treebank,
+or the built-in corpus.
 """
 
+import contextlib
+import dataclasses
+import glob
 import itertools
 import os
 import pathlib
+from collections.abc import Iterator
+from typing import BinaryIO
 
 from ptb_lm.config import DataConfig
 from ptb_lm.data import download, english
 from ptb_lm.data.cache_folder import cache_folder
-from ptb_lm.data.text_source import SPLITS, FileText, GivenText, Sources
+from ptb_lm.data.text_source import (
+    SPLITS,
+    FileText,
+    GivenText,
+    JoinedText,
+    Sources,
+)
 from ptb_lm.errors import UserError
 from ptb_lm.system import files
 
@@ -40,12 +51,54 @@ def find_sources(
             config.ptb_url, cache_folder(config), progress=progress
         )
         return _files_in_folder(folder, config.token_type)
-    path = _existing(config.data_path)
-    if path.is_dir():
-        return _files_in_folder(path, config.token_type)
-    if path.is_file():
-        return _parts_of_file(path)
-    raise UserError(f"--data_path={path}: neither a folder nor a regular file")
+    paths = _paths(config.data_path)
+    if len(paths) == 1 and paths[0].is_dir():
+        return _files_in_folder(paths[0], config.token_type)
+    for path in paths:
+        if not path.is_file():
+            kind = "no regular file"
+            if len(paths) == 1:
+                kind = "neither a folder nor a regular file"
+            raise UserError(f"--data_path={path}: {kind}")
+    return _parts_of_files(paths, config.data_path)
+
+
+def listed(data_path: str) -> list[str]:
+    """The paths and patterns of a ``--data_path``, with ``~`` expanded.
+
+    Commas separate them, unless the whole is a path that is there.
+
+    Raises:
+      UserError: a user has no home folder.
+    """
+    path = str(files.expand_home(data_path))
+    if "," not in path or os.path.exists(path):
+        return [path]
+    return [str(files.expand_home(part.strip())) for part in data_path.split(",")]
+
+
+def is_pattern(path: str) -> bool:
+    """Whether a path stands for others, by ``*``, ``?`` or ``[...]``."""
+    return glob.has_magic(path) and not os.path.exists(path)
+
+
+def _paths(data_path: str) -> list[pathlib.Path]:
+    """The folder or the files, each once, in the order of the option and the names.
+
+    Raises:
+      UserError: a file or folder is not there, or no file matches a pattern.
+    """
+    found: dict[pathlib.Path, None] = {}
+    for part in listed(data_path):
+        if not is_pattern(part):
+            found[_existing(part)] = None
+            continue
+        matches = sorted(glob.glob(part, recursive=True))
+        paths = [path for path in map(pathlib.Path, matches) if path.is_file()]
+        if not paths:
+            raise UserError(f"--data_path={part}: no file matches")
+        found |= dict.fromkeys(paths)
+    return list(found)
 
 
 def is_download(data_path: str) -> bool:
@@ -78,9 +131,9 @@ def _builtin_texts() -> Sources:
     }
 
 
-def _existing(data_path: str) -> pathlib.Path:
-    """The path with ``~`` expanded; UserError where nothing is to be found there."""
-    path = files.expand_home(data_path)
+def _existing(name: str) -> pathlib.Path:
+    """The path of this name; UserError where nothing is to be found there."""
+    path = pathlib.Path(name)
     try:
         path.stat()
     except FileNotFoundError as error:
@@ -115,54 +168,101 @@ def _files_in_folder(folder: pathlib.Path, token_type: str) -> Sources:
             raise UserError(f"--data_path={folder}: {', '.join(missing)} is missing")
     raise UserError(
         f"--data_path={folder}: has neither ptb.{{train,valid,test}}.txt nor"
-        " {train,valid,test}.txt"
+        f" {{train,valid,test}}.txt; --data_path='{folder}/*.txt' splits the text of"
+        " all its files"
     )
 
 
-def _parts_of_file(path: pathlib.Path) -> Sources:
-    """A file's lines: the first 90 % to train, 5 % to valid, 5 % to test."""
-    try:
-        lines = _count_lines(path)
-        first = {"train": 0, "valid": lines * 90 // 100, "test": lines * 95 // 100}
-        if not 0 < first["valid"] < first["test"] < lines:
-            raise UserError(
-                f"{path}: {lines} lines are too few to split 90/5/5 into train,"
-                " valid and test; give a folder with three files"
-            )
-        offsets = _line_offsets(path, [*first.values(), lines])
-    except OSError as error:
-        raise UserError(f"{path}: cannot read: {error.strerror or error}") from error
-    return {
-        split: FileText(
-            name=str(path),
-            part=f"{split} text",
-            path=path,
-            begin=begin,
-            end=end,
-            first_line=first[split] + 1,
+def _parts_of_files(paths: list[pathlib.Path], name: str) -> Sources:
+    """The lines of files, one after the other: 90 % to train, 5 % valid, 5 % test.
+
+    Args:
+      paths: the files, in this order.
+      name: what to call all of them in an error.
+    """
+    counts = {path: _count_lines(path) for path in paths}
+    lines = sum(counted for counted, _ in counts.values())
+    name = str(paths[0]) if len(paths) == 1 else name
+    if all(is_blank for _, is_blank in counts.values()):
+        raise UserError(f"{name}: no words in the file{'s' * (len(paths) > 1)}")
+    cuts = [0, lines * 90 // 100, lines * 95 // 100, lines]
+    if not 0 < cuts[1] < cuts[2] < lines:
+        raise UserError(
+            f"{name}: {lines} lines are too few to split 90/5/5 into train,"
+            " valid and test; give a folder with three files"
         )
-        for split, (begin, end) in zip(SPLITS, itertools.pairwise(offsets), strict=True)
+    pieces: dict[str, list[FileText]] = {split: [] for split in SPLITS}
+    first = 0  # line of all, from 0
+    for path, (count, _) in counts.items():
+        for split, piece in _pieces(path, [cut - first for cut in cuts], count):
+            pieces[split].append(piece)
+        first += count
+    if len(paths) == 1:
+        return {split: piece for split, (piece,) in pieces.items()}
+    return {
+        split: JoinedText(
+            name=name,
+            part=f"{split} text",
+            pieces=tuple(dataclasses.replace(p, is_closed=True) for p in pieces[split]),
+        )
+        for split in SPLITS
     }
 
 
-def _count_lines(path: pathlib.Path) -> int:
-    """Number of lines of a file; UserError where all of them are blank."""
+def _pieces(
+    path: pathlib.Path, cuts: list[int], lines: int
+) -> Iterator[tuple[str, FileText]]:
+    """The parts of a file that belong to the splits.
+
+    Args:
+      path: the file.
+      cuts: where each split begins and the last one ends, in lines from the file's
+        first, which is 0; the file may lie before or behind.
+      lines: of the file.
+    """
+    within = [min(max(cut, 0), lines) for cut in cuts]
+    offsets = _line_offsets(path, within)
+    for split, (begin, end) in zip(SPLITS, itertools.pairwise(within), strict=True):
+        if begin < end:
+            yield (
+                split,
+                FileText(
+                    name=str(path),
+                    part=f"{split} text",
+                    path=path,
+                    begin=offsets[begin],
+                    end=offsets[end],
+                    first_line=begin + 1,
+                ),
+            )
+
+
+def _count_lines(path: pathlib.Path) -> tuple[int, bool]:
+    """Number of lines of a file, and whether all of them are blank."""
     lines, blank = 0, True
-    with path.open("rb") as file:
+    with _readable(path) as file:
         for line in file:
             lines += 1
             blank = blank and not line.strip()
-    if blank:
-        raise UserError(f"{path}: no words in the file")
-    return lines
+    return lines, blank
 
 
-def _line_offsets(path: pathlib.Path, numbers: list[int]) -> list[int]:
-    """Where in a file lines begin, in bytes; the file's end for the line after it."""
-    offsets, offset = [], 0
-    with path.open("rb") as file:
+def _line_offsets(path: pathlib.Path, numbers: list[int]) -> dict[int, int]:
+    """Where in a file these lines begin, in bytes; its end for the line after it."""
+    offsets, offset, number = {}, 0, 0
+    with _readable(path) as file:
         for number, line in enumerate(file):
             if number in numbers:
-                offsets.append(offset)
+                offsets[number] = offset
             offset += len(line)
-    return [*offsets, offset]
+    return offsets | {number + 1: offset}
+
+
+@contextlib.contextmanager
+def _readable(path: pathlib.Path) -> Iterator[BinaryIO]:
+    """Opens a file; UserError where it cannot be opened or read."""
+    try:
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise UserError(f"{path}: cannot read: {error.strerror or error}") from error

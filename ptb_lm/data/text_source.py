@@ -7,14 +7,30 @@ import abc
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import pathlib
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from ptb_lm.errors import UserError
 from ptb_lm.system import files
 
 SPLITS = ("train", "valid", "test")
 BLOCK_BYTES = 1 << 22  # a few MB: large enough that the cost per block is nothing
+
+
+class Block(NamedTuple):
+    """Whole lines of a text.
+
+    Attributes:
+      name: of the file that they are from, for an error.
+      line: number of the first of them in that file, from 1.
+      text: the lines.
+    """
+
+    name: str
+    line: int
+    text: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,8 +49,8 @@ class TextSource(abc.ABC):
     is_spaced: bool = False
 
     @abc.abstractmethod
-    def blocks(self) -> Iterator[tuple[int, str]]:
-        """Yields (number of the first line, whole lines of text)."""
+    def blocks(self) -> Iterator[Block]:
+        """Yields the text block by block."""
 
     @abc.abstractmethod
     def num_bytes(self) -> int:
@@ -68,9 +84,9 @@ class GivenText(TextSource):
 
     text: str
 
-    def blocks(self) -> Iterator[tuple[int, str]]:
+    def blocks(self) -> Iterator[Block]:
         """Yields the string as a whole."""
-        yield 1, self.text
+        yield Block(self.name, 1, self.text)
 
     def num_bytes(self) -> int:
         """Size of the string, as far as its characters are ASCII."""
@@ -89,15 +105,18 @@ class FileText(TextSource):
       begin: first byte of the part.
       end: byte after its last; None: the end of the file.
       first_line: number of its first line, from 1.
+      is_closed: whether a line end is read where the part ends without one, because
+        another file follows.
     """
 
     path: pathlib.Path
     begin: int = 0
     end: int | None = None
     first_line: int = 1
+    is_closed: bool = False
 
-    def blocks(self) -> Iterator[tuple[int, str]]:
-        """Yields (number of the first line, whole lines of text).
+    def blocks(self) -> Iterator[Block]:
+        """Yields the text block by block.
 
         Raises:
           UserError: the file cannot be read, is binary or is not UTF-8; the line is
@@ -113,9 +132,12 @@ class FileText(TextSource):
                     break
                 if len(data) < left:
                     data += file.readline()
-                lines = data.count(b"\n")
-                yield line, files.decode_text(data, str(self.path), line)
-                line += lines
+                if self.is_closed and not data.endswith(b"\n"):
+                    data += b"\n"
+                yield Block(
+                    self.name, line, files.decode_text(data, str(self.path), line)
+                )
+                line += data.count(b"\n")
 
     def num_bytes(self) -> int:
         """Size of the part; UserError where the file cannot be found."""
@@ -138,7 +160,7 @@ class FileText(TextSource):
                 left -= len(data)
         if left or not is_whole:
             raise changed_while_read(self)
-        return [digest.hexdigest(), self.is_spaced]
+        return [digest.hexdigest(), self.is_spaced, self.is_closed]
 
     def _end(self) -> int:
         """Byte after the last one of the part."""
@@ -153,3 +175,26 @@ class FileText(TextSource):
             raise UserError(
                 f"{self.path}: cannot read: {error.strerror or error}"
             ) from error
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class JoinedText(TextSource):
+    """Several files, or parts of them, one after the other.
+
+    Attributes:
+      pieces: the files.
+    """
+
+    pieces: tuple[FileText, ...]
+
+    def blocks(self) -> Iterator[Block]:
+        """Yields the blocks of every file; UserError as `FileText.blocks`."""
+        return itertools.chain.from_iterable(piece.blocks() for piece in self.pieces)
+
+    def num_bytes(self) -> int:
+        """Size of all files; UserError as `FileText.num_bytes`."""
+        return sum(piece.num_bytes() for piece in self.pieces)
+
+    def fingerprint(self) -> list[object]:
+        """That of every file; OSError without a file."""
+        return [piece.fingerprint() for piece in self.pieces]

@@ -13,6 +13,7 @@ from ptb_lm.system import files
 
 END_OF_SENTENCE = "<eos>"
 UNKNOWN = "<unk>"
+LINE_ENDS = (END_OF_SENTENCE, "\n")  # of words, of characters
 
 
 class _Ids(dict[str, int]):
@@ -36,13 +37,15 @@ class Vocabulary:
             raise UserError("the vocabulary has no tokens")
 
     @classmethod
-    def from_tokens(cls, tokens: Iterable[str], max_size: int = 0) -> "Vocabulary":
+    def from_tokens(
+        cls, tokens: Iterable[str], max_size: int = 0, min_count: int = 1
+    ) -> "Vocabulary":
         """Builds the vocabulary of a training text; see `from_counts`."""
-        return cls.from_counts(collections.Counter(tokens), max_size)
+        return cls.from_counts(collections.Counter(tokens), max_size, min_count)
 
     @classmethod
     def from_counts(
-        cls, counts: collections.Counter[str], max_size: int = 0
+        cls, counts: collections.Counter[str], max_size: int = 0, min_count: int = 1
     ) -> "Vocabulary":
         """Builds the vocabulary of a training text.
 
@@ -50,13 +53,23 @@ class Vocabulary:
           counts: how often each token is in the text.
           max_size: size of the vocabulary: ``<unk>``, whether or not the text has it,
             and the most frequent other tokens. 0 keeps every token.
+          min_count: tokens that are in the text fewer times than this are left to
+            ``<unk>``, which the vocabulary then has; line ends are not. 1 keeps every
+            token.
 
         Returns:
           Ids sorted by (-count, token), as in the PTB tutorial's reader.
         """
         ranked = sorted(counts, key=lambda token: (-counts[token], token))
-        if max_size:
-            kept = [token for token in ranked if token != UNKNOWN][: max_size - 1]
+        if max_size or min_count > 1:
+            kept = [
+                token
+                for token in ranked
+                if counts[token] >= min_count or token in LINE_ENDS
+                if token != UNKNOWN
+            ]
+            if max_size:
+                kept = kept[: max_size - 1]
             dropped = counts.total() - sum(counts[token] for token in kept)
             left = {token: counts[token] for token in kept} | {UNKNOWN: dropped}
             ranked = sorted(left, key=lambda token: (-left[token], token))
@@ -64,6 +77,10 @@ class Vocabulary:
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    def __contains__(self, token: object) -> bool:
+        """Whether it has a token; one that it lacks may be read as ``<unk>``."""
+        return token in self._ids
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Vocabulary) and self.tokens == other.tokens

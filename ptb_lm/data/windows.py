@@ -79,6 +79,11 @@ def check_length(
         )
 
 
+def fills_window(num_tokens: int, batch_size: int, num_steps: int) -> bool:
+    """Whether a text is long enough for one window of streams."""
+    return count_windows(num_tokens, batch_size, num_steps) > 0
+
+
 def draw_lengths(columns: int, num_steps: int, seed: tuple[int, int]) -> np.ndarray:
     """Where the windows of an epoch begin, of lengths drawn at random.
 

@@ -4,6 +4,7 @@ import dataclasses
 import json
 from typing import Any
 
+from ptb_lm.data.unknown import UnknownTokens
 from ptb_lm.evaluation.confidence import Interval
 from ptb_lm.evaluation.metrics import Score
 
@@ -18,6 +19,7 @@ class Evaluated:
       weights: "best" or "last".
       counting: "exact" or "tutorial".
       score: of the text.
+      unknown: how much of the text is unknown.
       confidence: of the intervals; 0: there are none.
       interval: of the perplexity.
       other_run: folder of the run that it is compared with; empty: none.
@@ -30,6 +32,7 @@ class Evaluated:
     weights: str
     counting: str
     score: Score
+    unknown: UnknownTokens
     confidence: float = 0.0
     interval: Interval | None = None
     other_run: str = ""
@@ -41,6 +44,7 @@ class Evaluated:
         entry: dict[str, Any] = {
             "text": self.text,
             **self.score.to_json(),
+            **self.unknown.to_json(),
             "counting": self.counting,
             "weights": self.weights,
             "run": self.run,
@@ -60,8 +64,8 @@ class Evaluated:
         lines = [
             f"{self.text}: perplexity {score.perplexity:.3f}"
             f" ({score.nats_per_token:.5f} nats or {score.bits_per_token:.5f} bits a"
-            f" token; {score.tokens:,} tokens, counted the {self.counting} way;"
-            f" {self.weights} weights of {self.run})"
+            f" token; {score.tokens:,} tokens, counted the {self.counting} way"
+            f"{self.unknown.to_text()}; {self.weights} weights of {self.run})"
         ]
         if self.interval:
             low, high = self.interval

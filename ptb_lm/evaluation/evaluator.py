@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from ptb_lm.config import Config
-from ptb_lm.data.windows import check_length, count_windows, rows_of
+from ptb_lm.data.windows import check_length, count_windows, fills_window, rows_of
 from ptb_lm.evaluation.method import Method
 from ptb_lm.evaluation.metrics import Score
 from ptb_lm.runs.trained_run import TrainedRun
@@ -36,6 +36,8 @@ class Evaluator:
     ) -> Score:
         """Score as the PTB tutorial counts: whole windows of batch_size rows.
 
+        A text that is too short for one window is scored as `exact` does it.
+
         Args:
           ids: int32 [tokens].
           batch_size: number of rows.
@@ -43,6 +45,8 @@ class Evaluator:
           after_chunk: called after every chunk with the number of tokens that are
             scored, and of those in all.
         """
+        if not fills_window(len(ids), batch_size, num_steps):
+            return self.exact(ids, after_chunk)
         rows = rows_of(ids, batch_size)
         steps = count_windows(len(ids), batch_size, num_steps) * num_steps
         return self._sum(rows[:, : steps + 1], after_chunk)
@@ -124,9 +128,8 @@ def score_run(
     """
     training = run.config.training
     evaluator = Evaluator(method)
-    batch = training.batch_size, training.num_steps
-    if config.evaluation.counting == "tutorial":
-        check_length(name, len(ids), *batch)
-        return evaluator.tutorial(ids, *batch, after_chunk)
     check_length(name, len(ids), 1, 1)
+    if config.evaluation.counting == "tutorial":
+        batch = training.batch_size, training.num_steps
+        return evaluator.tutorial(ids, *batch, after_chunk)
     return evaluator.exact(ids, after_chunk)

@@ -6,7 +6,7 @@ An exported model reads and writes text without this project's Python.
 import tensorflow as tf
 
 from ptb_lm.data.token_rules import TokenRules
-from ptb_lm.data.vocabulary import UNKNOWN, Vocabulary
+from ptb_lm.data.vocabulary import Vocabulary
 
 # What Python's str.split() takes for white space, in RE2's syntax.
 _WHITE_SPACE = r"[\s\p{Z}\x0b\x1c-\x1f\x{85}]+"
@@ -74,24 +74,29 @@ class GraphTokenizer(tf.Module):
         texts = tf.strings.regex_replace(texts, _WHITE_SPACE, " ")
         return tf.strings.split(texts)
 
-    def ids(self, tokens: tf.RaggedTensor) -> tf.RaggedTensor:
-        """Ids of tokens: string [n, (t)] -> int32 [n, (t)].
+    def read(
+        self, texts: tf.Tensor, close_lines: bool
+    ) -> tuple[tf.RaggedTensor, tf.Tensor]:
+        """Ids of texts.
 
-        Unknown tokens become ``<unk>``.
+        Tokens that the vocabulary lacks become ``<unk>``; a vocabulary that has no
+        ``<unk>`` leaves them out.
 
-        Raises:
-          tf.errors.InvalidArgumentError: a token is unknown and the vocabulary has
-            no ``<unk>``; the message names it.
+        Args:
+          texts: as in `split`.
+          close_lines: as in `split`.
+
+        Returns:
+          Ids, int32 [n, (t)], and how many tokens of each text the vocabulary lacks,
+          int64 [n].
         """
-        ids = self._table.lookup(tokens.flat_values)
-        unknown = ids < 0
-        if self.unknown_id is not None:
-            return tokens.with_flat_values(tf.where(unknown, self.unknown_id, ids))
-        message = f"not in the vocabulary, which has no {UNKNOWN} to stand for it:"
-        words = tf.boolean_mask(tokens.flat_values, unknown)
-        check = tf.debugging.Assert(tf.reduce_all(~unknown), [message, words])
-        with tf.control_dependencies([check]):
-            return tokens.with_flat_values(tf.identity(ids))
+        tokens = self.split(texts, close_lines)
+        ids = tokens.with_flat_values(self._table.lookup(tokens.flat_values))
+        is_unknown = ids < 0
+        unknown = tf.reduce_sum(tf.cast(is_unknown, tf.int64), axis=1)
+        if self.unknown_id is None:
+            return tf.ragged.boolean_mask(ids, ~is_unknown), unknown
+        return tf.where(is_unknown, self.unknown_id, ids), unknown
 
     def start_line(self, ids: tf.RaggedTensor) -> tf.RaggedTensor:
         """Puts a line end, after which a sentence starts, before every row.

@@ -1,6 +1,7 @@
 """A trained run from Python: texts in, texts and scores out."""
 
 import functools
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,8 +10,9 @@ import tensorflow as tf
 
 from ptb_lm.config import Config, GenerationConfig
 from ptb_lm.data.corpus import corpus_name, encode_split
+from ptb_lm.data.encoding import EncodedText, encode_tokens, stand_in
 from ptb_lm.data.token_rules import TokenRules
-from ptb_lm.data.vocabulary import UNKNOWN
+from ptb_lm.data.unknown import UnknownTokens
 from ptb_lm.errors import UserError
 from ptb_lm.evaluation.evaluator import score_run
 from ptb_lm.evaluation.members import Members
@@ -27,8 +29,9 @@ class LoadedRun(TrainedRun):
     """A trained run that generates, scores and gives features: see `ptb_lm.load`.
 
     It reads a text as the run reads its corpus. A text of `generate`, `score` and
-    `features` begins after a line end, where the vocabulary has one. Unknown words are
-    read as ``<unk>``; a vocabulary without ``<unk>`` makes them a UserError.
+    `features` begins after a line end, where the vocabulary has one. What they do about
+    tokens that the vocabulary lacks is their argument `unknown`, as ``--unknown``; if
+    there is no ``<unk>``, they leave such tokens out with a warning.
     """
 
     def generate(
@@ -40,7 +43,7 @@ class LoadedRun(TrainedRun):
         top_k: int = DEFAULTS.top_k,
         top_p: float = DEFAULTS.top_p,
         seed: int = 1,
-        allow_unknown: bool = False,
+        unknown: str = DEFAULTS.unknown,
     ) -> list[str]:
         """Continues each prompt.
 
@@ -52,55 +55,71 @@ class LoadedRun(TrainedRun):
           top_p: as ``--top_p``.
           seed: the same seed gives the same texts; text i of n is the one that seed + i
             gives for its prompt alone.
-          allow_unknown: as ``--allow_unknown``.
+          unknown: as ``--unknown``.
 
         Returns:
           n texts, each the prompt and its continuation.
 
         Raises:
-          UserError: a value is not allowed, or a word is unknown.
+          UserError: a value is not allowed, or unknown="error" and a token is unknown.
         """
         rules = GenerationConfig(
-            num_tokens=num_tokens, temperature=temperature, top_k=top_k, top_p=top_p
+            num_tokens=num_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            unknown=unknown,
         )
-        if not self._ids(prompts):
+        read = self._read_texts(prompts, unknown)
+        if not read:
             return []
         texts = self._text_model.generate(
-            tf.constant(list(prompts)),
+            tf.constant([text for text, _ in read]),
             num_tokens=num_tokens,
             temperature=temperature,
             top_k=rules.num_likeliest,
             top_p=top_p,
             seed=seed,
-            allow_unknown=allow_unknown,
+            allow_unknown=unknown == "draw",
         )["texts"]
         return [text.decode() for text in texts.numpy().tolist()]
 
-    def score(self, texts: Sequence[str]) -> list[ScoredText]:
+    def score(
+        self, texts: Sequence[str], *, unknown: str = DEFAULTS.unknown
+    ) -> list[ScoredText]:
         """Scores each text as a sentence, whatever the other texts are.
 
         Args:
           texts: n texts. With words, a line end also ends the last line of each.
+          unknown: as ``--unknown``.
 
         Returns:
           n scored texts. The first token counts if a line end precedes it.
 
         Raises:
-          UserError: a word is unknown.
+          UserError: unknown="error" and a token is unknown.
         """
-        if not self._ids(texts):
+        read = self._read_texts(texts, unknown, close_lines=True)
+        if not read:
             return []
         context = "\n" if self._has_line_end else ""
-        found = self._text_model.score(tf.constant(list(texts)), context=context)
+        given = tf.constant([text for text, _ in read])
+        found = self._text_model.score(given, context=context)
         names = ("tokens", "log_probabilities", "counted")
         rows = zip(*(found[name].numpy().tolist() for name in names), strict=True)
-        return [_scored_text(*row) for row in rows]
+        return [
+            _scored_text(text.unknown(self.vocabulary), *row)
+            for row, (_, text) in zip(rows, read, strict=True)
+        ]
 
-    def features(self, texts: Sequence[str]) -> list[np.ndarray]:
+    def features(
+        self, texts: Sequence[str], *, unknown: str = DEFAULTS.unknown
+    ) -> list[np.ndarray]:
         """What the network knows after each token: the inputs of the softmax.
 
         Args:
           texts: n texts; the last line of each is left open.
+          unknown: as ``--unknown``.
 
         Returns:
           n arrays, float32 [tokens, width]. Row t of a text is given after its token
@@ -108,13 +127,13 @@ class LoadedRun(TrainedRun):
           embedding where a projection stands before a tied softmax.
 
         Raises:
-          UserError: a word is unknown.
+          UserError: unknown="error" and a token is unknown.
         """
         start = self._rules.split("\n", close_lines=False) if self._has_line_end else []
         before = self.vocabulary.encode(start)
         found = []
-        for ids in self._ids(texts):
-            whole = tf.constant(np.concatenate([before, ids]))
+        for _, text in self._read_texts(texts, unknown):
+            whole = tf.constant(np.concatenate([before, text.ids]))
             found.append(self._read(whole).numpy()[len(before) :])
         return found
 
@@ -132,26 +151,27 @@ class LoadedRun(TrainedRun):
           split: "train", "valid" or "test".
           text: scored instead of the split; each line is a sentence.
           counting: as ``--counting``.
-          **options: of ``--mode=evaluate`` by name: method, dynamic, cache_size,
-            ngram_order, and their constants.
+          **options: of ``--mode=evaluate`` by name: method, unknown, dynamic,
+            cache_size, ngram_order, and their constants.
 
         Returns:
           The sum of nats and the number of tokens; `Score.perplexity` is read off them.
 
         Raises:
-          UserError: the corpus cannot be read, the text is too short, or a word is
-            unknown.
+          UserError: the corpus cannot be read, the text is too short, or a token is
+            unknown and there is no ``<unk>`` or unknown="error".
         """
         config = Config.from_values({"counting": counting, **options})
-        data = self.config.data
+        data, unknown = self.config.data, config.generation.unknown
+
+        def read(split: str) -> np.ndarray:
+            return encode_split(data, split, self.vocabulary, unknown).ids
+
         if text is None:
-            ids = encode_split(data, split, self.vocabulary)
-            name = f"{corpus_name(data.data_path)} {split}"
+            ids, name = read(split), f"{corpus_name(data.data_path)} {split}"
         else:
-            (ids,), name = self._ids([text], close_lines=True), "given"
-        members = Members(
-            config, [self], lambda split: encode_split(data, split, self.vocabulary)
-        )
+            ids, name = self._encode(text, unknown, close_lines=True).ids, "given"
+        members = Members(config, [self], read)
         return score_run(self, ids, config, name, members.method())
 
     @functools.cached_property
@@ -182,23 +202,39 @@ class LoadedRun(TrainedRun):
         """Whether a line end is a token of the vocabulary."""
         return self._rules.line_end in self.vocabulary.tokens
 
-    def _ids(self, texts: Sequence[str], close_lines: bool = False) -> list[np.ndarray]:
-        """Ids of each text, int32 [tokens]; UserError where a token is unknown."""
+    def _read_texts(
+        self, texts: Sequence[str], unknown: str, close_lines: bool = False
+    ) -> list[tuple[str, EncodedText]]:
+        """Each text without what is left out of it, and encoded."""
         if isinstance(texts, str):
             raise TypeError(f"a list of texts is needed, not one text: {texts!r}")
+        policy, read = stand_in(unknown, self.vocabulary), []
+        for text in texts:
+            encoded = self._encode(text, policy, close_lines)
+            if encoded.left_out:
+                warnings.warn(
+                    f"{encoded.left_out} tokens of {text!r:.40} are not in the"
+                    " vocabulary, and left out",
+                    stacklevel=3,
+                )
+                text = self._rules.join(self.vocabulary.decode(encoded.ids.tolist()))
+            read.append((text, encoded))
+        return read
+
+    def _encode(self, text: str, unknown: str, close_lines: bool) -> EncodedText:
+        """Encodes a text; UserError where an unknown token has no stand-in."""
+        tokens = self._rules.split(text, close_lines)
         try:
-            return [
-                self.vocabulary.encode(self._rules.split(text, close_lines))
-                for text in texts
-            ]
+            return encode_tokens(tokens, self.vocabulary, unknown)
         except KeyError as error:
-            raise UserError(
-                f"not in the vocabulary, which has no {UNKNOWN}: {error.args[0]!r}"
-            ) from error
+            raise UserError(f"not in the vocabulary: {error.args[0]!r}") from error
 
 
 def _scored_text(
-    tokens: list[bytes], log_probabilities: list[float], counted: list[bool]
+    unknown: UnknownTokens,
+    tokens: list[bytes],
+    log_probabilities: list[float],
+    counted: list[bool],
 ) -> ScoredText:
     """One text of what `TextModel` scores; there is no token after its end."""
     length = len([token for token in tokens if token])
@@ -206,4 +242,5 @@ def _scored_text(
         -log_probability if counts else None
         for log_probability, counts in zip(log_probabilities, counted, strict=True)
     ]
-    return ScoredText([token.decode() for token in tokens[:length]], nats[:length])
+    names = [token.decode() for token in tokens[:length]]
+    return ScoredText(names, nats[:length], unknown)

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from ptb_lm.data.unknown import UnknownTokens
 from ptb_lm.evaluation.metrics import Score
 
 
@@ -15,10 +16,12 @@ class ScoredText:
       tokens: as the model reads them.
       nats: of each token, -log p; None where nothing comes before it, so that it is
         not counted.
+      unknown: how much of the text is unknown.
     """
 
     tokens: list[str]
     nats: list[float | None]
+    unknown: UnknownTokens
 
     @property
     def score(self) -> Score:

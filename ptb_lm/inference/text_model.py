@@ -34,8 +34,9 @@ class TextModel(tf.Module):
     """A language model with its vocabulary: strings in, strings out, batched.
 
     Prompts are read after a line end (``<eos>``) from a zero state, as a sentence
-    stands in the training text; so an empty prompt starts a sentence. Unknown
-    words are read as ``<unk>``.
+    stands in the training text; so an empty prompt starts a sentence. Tokens that
+    the vocabulary lacks are read as ``<unk>``, or left out if it has no ``<unk>``. A
+    function that reads texts counts them for each text, in `unknown_tokens`.
 
     A state is one tensor, float32 [n, width]: all parts of all layers side by side.
     Callers need not look inside; `metadata()` tells which part lies where.
@@ -122,8 +123,9 @@ class TextModel(tf.Module):
             last word or line, string [n].
           tokens: what was drawn, string [n, num_tokens].
           ids: the same, int32 [n, num_tokens].
+          unknown_tokens: of the prompt, int64 [n].
         """
-        prompt_ids = self._tokenizer.ids(self._tokenizer.split(prompts, False))
+        prompt_ids, unknown = self._tokenizer.read(prompts, False)
         last_ids, state = self._read_prompts(prompt_ids)
         ids, _ = self._draw_ids(
             last_ids,
@@ -140,6 +142,7 @@ class TextModel(tf.Module):
             "continuations": self._tokenizer.join(drawn),
             "tokens": tf.gather(self._tokenizer.tokens, ids),
             "ids": ids,
+            "unknown_tokens": unknown,
         }
 
     def _score(self, texts: tf.Tensor, context: tf.Tensor = "") -> dict[str, tf.Tensor]:
@@ -161,10 +164,11 @@ class TextModel(tf.Module):
           log_probabilities: nats, float32 [n, t]; 0 where nothing is counted.
           counted: bool [n, t].
           perplexities: of the counted tokens, float64 [n]; NaN if there are none.
+          unknown_tokens: int64 [n].
         """
         tokenizer = self._tokenizer
-        ids = tokenizer.ids(tokenizer.split(texts, True))
-        before = tokenizer.ids(tokenizer.split(context[None], False)).to_tensor()
+        ids, unknown = tokenizer.read(texts, True)
+        before = tokenizer.read(context[None], False)[0].to_tensor()
         width = tf.shape(before)[1]
         dense = ids.to_tensor()
         whole = tf.concat([tf.repeat(before, ids.nrows(), axis=0), dense], axis=1)
@@ -181,6 +185,7 @@ class TextModel(tf.Module):
             "log_probabilities": scores,
             "counted": counted,
             "perplexities": _perplexities(scores, counted),
+            "unknown_tokens": unknown,
         }
 
     def _next_tokens(
@@ -196,9 +201,10 @@ class TextModel(tf.Module):
           tokens: string [n, k].
           probabilities: float32 [n, k].
           ids: int32 [n, k].
+          unknown_tokens: of the prompt, int64 [n].
         """
         model = self._model()
-        prompt_ids = self._tokenizer.ids(self._tokenizer.split(prompts, False))
+        prompt_ids, unknown = self._tokenizer.read(prompts, False)
         last_ids, state = self._read_prompts(prompt_ids)
         logits, _ = sampling.next_logits(model, last_ids, state)
         probabilities = tf.nn.softmax(logits)
@@ -206,8 +212,12 @@ class TextModel(tf.Module):
         with tf.control_dependencies([check]):
             k = tf.minimum(k, model.vocab_size)
         probabilities, ids = tf.math.top_k(probabilities, k)
-        tokens = tf.gather(self._tokenizer.tokens, ids)
-        return {"tokens": tokens, "probabilities": probabilities, "ids": ids}
+        return {
+            "tokens": tf.gather(self._tokenizer.tokens, ids),
+            "probabilities": probabilities,
+            "ids": ids,
+            "unknown_tokens": unknown,
+        }
 
     def _initial_state(self, n: tf.Tensor = 1) -> dict[str, tf.Tensor]:
         """Zero state of n rows: state, float32 [n, width]."""
@@ -301,12 +311,14 @@ class TextModel(tf.Module):
 
         Returns:
           ids: as the model reads them, int32 [n, t], 0 after a text's end.
-          lengths: tokens of each text, int64 [n].
+          lengths: ids of each text, int64 [n].
+          unknown_tokens: int64 [n].
         """
-        tokens = self._tokenizer.split(texts, False)
+        ids, unknown = self._tokenizer.read(texts, False)
         return {
-            "ids": self._tokenizer.ids(tokens).to_tensor(),
-            "lengths": tokens.row_lengths(),
+            "ids": ids.to_tensor(),
+            "lengths": ids.row_lengths(),
+            "unknown_tokens": unknown,
         }
 
     def _decode(self, ids: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -32,11 +32,13 @@ class _Record:
 
 
 def _jsonable(value: Any) -> Any:
-    """A record or a list of records as JSON has it, and anything else as it is."""
+    """Records, also in a list or a dict, as JSON has them; anything else as it is."""
     if isinstance(value, _Record):
         return value.to_json()
     if isinstance(value, list):
         return [_jsonable(element) for element in value]
+    if isinstance(value, dict):
+        return {name: _jsonable(element) for name, element in value.items()}
     return value
 
 
@@ -128,6 +130,27 @@ class Change(_Record):
 
 
 @dataclasses.dataclass(frozen=True)
+class TextRecord(_Record):
+    """What is recorded of a text that a run was trained or scored on.
+
+    Attributes:
+      tokens: number of its tokens.
+      unknown_share: share of its tokens that are ``<unk>``.
+      digest: fingerprint of its ids.
+    """
+
+    tokens: int
+    unknown_share: float
+    digest: str
+
+    def __post_init__(self) -> None:
+        check_figure("tokens", self.tokens, (int,))
+        check_figure("unknown_share", self.unknown_share, (int, float))
+        if not isinstance(self.digest, str):
+            raise TypeError(f"digest is {self.digest!r:.50}")
+
+
+@dataclasses.dataclass(frozen=True)
 class Results(_Record):
     """What results.json holds.
 
@@ -145,6 +168,7 @@ class Results(_Record):
       resumed: how often the run was resumed.
       changes: what changed where it was resumed.
       floor_perplexity: the lowest that any model can reach, where it is known.
+      texts: split -> what is recorded of it; empty for runs of version 0.1.
       training_flop: floating-point operations of the training steps so far.
       last_weights: scores of the last weights, of a finished run.
       best_weights: scores of the best weights, of a finished run.
@@ -166,6 +190,7 @@ class Results(_Record):
     resumed: int
     changes: list[Change] = dataclasses.field(default_factory=list)
     floor_perplexity: float | None = None
+    texts: dict[str, TextRecord] = dataclasses.field(default_factory=dict)
     training_flop: int | None = None
     last_weights: SplitScores | None = None
     best_weights: SplitScores | None = None
@@ -190,4 +215,8 @@ class Results(_Record):
             "epochs": [EpochScores.from_json(each) for each in values["epochs"]],
             "changes": [Change.from_json(each) for each in values.get("changes", [])],
         }
-        return super().from_json(values | records | lists)
+        texts = {
+            split: TextRecord.from_json(text)
+            for split, text in values.get("texts", {}).items()
+        }
+        return super().from_json(values | records | lists | {"texts": texts})

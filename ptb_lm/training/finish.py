@@ -19,7 +19,13 @@ from ptb_lm.runs.checkpoint import assign
 from ptb_lm.runs.folder import RunFolder
 from ptb_lm.runs.position import Position
 from ptb_lm.runs.provenance import provenance
-from ptb_lm.runs.results import Change, EpochScores, Results, SplitScores
+from ptb_lm.runs.results import (
+    Change,
+    EpochScores,
+    Results,
+    SplitScores,
+    TextRecord,
+)
 from ptb_lm.runs.trained_run import TrainedRun
 from ptb_lm.system.progress import Progress, Update
 from ptb_lm.tensorboard.curves import write_test_score
@@ -175,9 +181,20 @@ def results_so_far(
         resumed=position.resumed,
         changes=changes,
         floor_perplexity=corpus.floor_perplexity,
+        texts=_records(corpus),
         training_flop=flop * accounting.trained_tokens(),
         **provenance(),
     )
+
+
+def _records(corpus: Corpus) -> dict[str, TextRecord]:
+    """What is recorded of the texts of a corpus, by split."""
+    return {
+        split: TextRecord(
+            len(ids), corpus.unknown_shares[split], corpus.split_digests[split]
+        )
+        for split, ids in corpus.splits.items()
+    }
 
 
 def finish_run(

@@ -95,8 +95,8 @@ def _check(config: Config, corpus: Corpus) -> None:
     splits, training = corpus.splits, config.training
     batch = training.batch_size, training.num_steps
     check_length("train", len(splits["train"]), *batch, training.windows)
-    check_length("valid", len(splits["valid"]), *batch)
-    check_length("test", len(splits["test"]), 1, 1)
+    for split in ("valid", "test"):
+        check_length(split, len(splits[split]), 1, 1)
     scored = min(CHUNK_TOKENS, len(splits["valid"]))
     check_training(config, len(corpus.vocabulary), scored)
 

@@ -32,6 +32,7 @@ SIZES_FROM_ZERO = [
     "mogrifier_rank",
     "embedding_size",
     "max_vocab_size",
+    "min_count",
     "max_tokens",
     "max_epoch",
     "early_stopping",
@@ -103,7 +104,7 @@ def test_word_that_train_lacks(fails, tmp_path, split):
     texts = {"train": "a b\n" * 99, "valid": "a\n" * 99, "test": "b\n" * 99}
     texts[split] = "a\nb a\na zebra\n"
     folder = write_corpus(tmp_path / "corpus", **texts)
-    line = fails(f"--data_path={folder}")
+    line = fails(f"--data_path={folder}", "--min_count=1")
     assert f"{folder}/{split}.txt, line 3: the word 'zebra'" in line
     assert "<unk>" in line
 
@@ -145,17 +146,22 @@ def test_odd_data_paths(fails, path):
 # --- Corpora too short for a batch --------------------------------------------
 
 
-@pytest.mark.parametrize("split", ["train", "valid"])
 @pytest.mark.parametrize("tokens", [60 - 5, 2])
-def test_too_short(fails, tmp_path, split, tokens):
+def test_too_short(fails, tmp_path, tokens):
     text = "the cat <unk> sat\n" * (tokens // 5) or "<unk>\n"
-    folder = write_corpus(tmp_path / "corpus", **{split: text})
-    if split == "train":
-        (folder / "valid.txt").write_text(text)
+    folder = write_corpus(tmp_path / "corpus", **dict.fromkeys(SPLITS, text))
     line = fails("--model=test", f"--data_path={folder}", f"--save_path={tmp_path}/run")
-    assert f"the {split} text has {tokens} tokens" in line
+    assert f"the train text has {tokens} tokens" in line
     for part in ("--batch_size=20", "--num_steps=2", "60"):
         assert part in line
+
+
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_a_text_without_a_token_to_predict(fails, tmp_path, split):
+    folder = write_corpus(tmp_path / "corpus", **{split: "<"})
+    options = ["--model=test", "--token_type=char", f"--save_path={tmp_path}/run"]
+    line = fails(f"--data_path={folder}", *options)
+    assert f"the {split} text has 1 tokens" in line
 
 
 def test_batch_beyond_every_corpus(fails, corpus):
@@ -263,6 +269,14 @@ def test_flagfile_of_wrong_flags(fails, tmp_path, content, said):
     assert said in fails(f"--flagfile={path}")
 
 
+def test_an_option_that_is_gone(fails, tmp_path):
+    """A flagfile of an older run may have it; nobody can type it."""
+    line = fails("--allow_unknown", "--mode=sample")
+    assert line.startswith("--allow_unknown: unknown; did you mean --unknown?")
+    (tmp_path / "old.flags").write_text("--allow_unknown=false\n--data_path=nowhere\n")
+    assert "nowhere: no such file" in fails(f"--flagfile={tmp_path}/old.flags")
+
+
 # --- Values -------------------------------------------------------------------
 
 
@@ -324,6 +338,7 @@ def test_missing_value(fails, flag):
         "--average_decay=1.0",
         "--average_decay=0.0",
         "--split=dev",
+        "--unknown=ignore",
         "--weights=worst",
         "--counting=none",
         "--rnn_mode=fast",

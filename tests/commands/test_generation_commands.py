@@ -124,9 +124,24 @@ def test_an_unknown_word_is_said_once(typed):
         "run_ptb.py: not in the vocabulary, read as <unk>: cat, dog",
         "run_ptb.py: not in the vocabulary, read as <unk>: cow",
     ]
-    for allow in (False, True):
-        drawn = typed(*SAMPLE, f"--allow_unknown={allow}", "--num_tokens=300").out
-        assert ("<unk>" in drawn) is allow
+    for unknown in ("unk", "draw", "skip", "error"):
+        drawn = typed(*SAMPLE, f"--unknown={unknown}", "--num_tokens=300").out
+        assert ("<unk>" in drawn) is (unknown == "draw")
+
+
+@pytest.mark.parametrize("unknown", ["unk", "draw", "skip"])
+def test_what_a_vocabulary_without_unk_lacks_is_left_out(typed, tmp_path, unknown):
+    folder = make_run(tmp_path / "run", Vocabulary(["<eos>", "a", "b"]))
+    options = [*SAMPLE, f"--unknown={unknown}"]
+    printed = typed(*options, "--prompt=a cat b dog", path=folder.path)
+    assert printed.out == typed(*SAMPLE, "--prompt=a b", path=folder.path).out
+    assert printed.err == "run_ptb.py: not in the vocabulary, left out: cat, dog\n"
+
+
+def test_unknown_words_may_be_left_out(typed):
+    printed = typed(*SAMPLE, "--unknown=skip", "--prompt=w1 cat <unk>")
+    assert printed.out == typed(*SAMPLE, "--prompt=w1 <unk>").out
+    assert printed.err == "run_ptb.py: not in the vocabulary, left out: cat\n"
 
 
 def read_until(terminal, end, seconds=60):
@@ -242,6 +257,41 @@ def test_score_each_line_as_json(typed, run):
     ):
         assert entry["perplexity"] == pytest.approx(perplexity, rel=1e-6)
         assert entry["total_nats"] == pytest.approx(sum(entry["nats"]))
+
+
+def test_score_says_how_much_is_unknown(typed, tmp_path):
+    text = "--text=w1 cat w2 <unk>"
+    assert "; 40 % of the text is <unk>)" in typed("--mode=score", text).out
+    entry = json.loads(typed("--mode=score", text, "--format=json").out)
+    assert entry["unknown_share"] == 0.4 and entry["left_out_tokens"] == 0
+    options = ["--mode=score", "--unknown=skip"]
+    assert "; 1 unknown token left out)" in typed(*options, text).out
+    entry = json.loads(typed(*options, text, "--format=json").out)
+    assert entry["unknown_share"] == 0.4 and entry["left_out_tokens"] == 1
+    assert entry["tokens"] == ["w1", "w2", "<unk>", "<eos>"]
+    folder = make_run(tmp_path / "run", Vocabulary(["<eos>", "a", "b"]))
+    printed = typed("--mode=score", "--text=a b", path=folder.path)
+    assert "2 tokens counted)" in printed.out and printed.err == ""
+
+
+def test_nothing_is_left_of_a_text(typed, tmp_path):
+    """Of a line among others, too: the next one is scored."""
+    folder = make_run(tmp_path / "run", Vocabulary([*"\nab"]), token_type="char")
+    options = ["--mode=score", "--text=xyz"]
+    assert "no perplexity" in typed(*options, path=folder.path).out
+    options = ["--mode=score", "--each_line", "--format=json"]
+    printed = typed(*options, stdin=b"xyz\nab\n", path=folder.path).out
+    first, second = map(json.loads, printed.splitlines())
+    assert first["tokens"] == ["\n"] and first["unknown_share"] == 0.75
+    assert second["tokens"] == ["a", "b", "\n"] and second["unknown_share"] == 0
+
+
+def test_standard_input_as_a_file(typed, tmp_path):
+    """In score and evaluate, whose results are the same."""
+    printed = typed("--mode=score", "--text_file=-", stdin=b"w1 w2\nw3")
+    evaluated = typed("--mode=evaluate", "--text_file=-", stdin=b"w1 w2\nw3").out
+    assert perplexity_of(printed.out) == perplexity_of(evaluated)
+    assert evaluated.startswith("standard input: perplexity ")
 
 
 def test_texts_of_little(typed):
@@ -386,8 +436,8 @@ def test_a_vocabulary_of_another_model(fails, tmp_path, mode):
     assert "does not fit" in line and str(folder.path) in line
 
 
-def test_unknown_words_without_unk(fails, tmp_path):
-    folder = make_run(tmp_path / "run", Vocabulary(["<eos>", "a", "b"]))
-    for options in (["--mode=score", "--text=a cat b"], [*SAMPLE, "--prompt=cat"]):
-        line = fails(*options, path=folder.path)
-        assert line == "not in the model's vocabulary, which has no <unk>: cat"
+@pytest.mark.parametrize("options", [["--mode=score"], SAMPLE])
+def test_unknown_words_may_be_an_error(fails, options):
+    options = [*options, "--unknown=error"]
+    line = fails(*options, stdin=b"w1 cat <unk> dog cat\n")
+    assert line == "not in the model's vocabulary: cat, dog"

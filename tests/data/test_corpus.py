@@ -63,10 +63,11 @@ def test_any_folder_equals_the_tutorials_reader(tmp_path_factory, lines):
 def test_a_split_by_another_vocabulary(tmp_path):
     vocabulary = Vocabulary(["sat", "the", "<unk>", "<eos>"])
     write_folder(tmp_path, TEXTS | {"train": "an <eos> not read"})
-    ids = encode_split(DataConfig(data_path=str(tmp_path)), "test", vocabulary)
-    assert ids.tolist() == [1, 2, 0, 2, 3, 1, 2, 3]
+    config = DataConfig(data_path=str(tmp_path))
+    text = encode_split(config, "test", vocabulary, "unk")
+    assert text.ids.tolist() == [1, 2, 0, 2, 3, 1, 2, 3] and text.replaced == 3
     known = Vocabulary(["the", "cat", "sat", "N", "end", "<eos>"])
-    assert len(encode_split(DataConfig(data_path=str(tmp_path)), "test", known)) == 8
+    assert len(encode_split(config, "test", known, "unk").ids) == 8
 
 
 def test_max_tokens(tmp_path):
@@ -77,7 +78,7 @@ def test_max_tokens(tmp_path):
     corpus = load_corpus(config)
     assert corpus.vocabulary == whole.vocabulary
     assert words_of(corpus) == words_of(whole) | {"train": ["a", "b", "c"]}
-    ids = encode_split(config, "train", whole.vocabulary)
+    ids = encode_split(config, "train", whole.vocabulary, "unk").ids
     assert ids.tolist() == corpus.splits["train"].tolist()
     assert words_of(load(folder, max_tokens=99)) == words_of(whole)
 
@@ -123,13 +124,19 @@ def test_builtin_corpus_written_to_a_folder_is_the_same(builtin, tmp_path):
     assert copy.floor_perplexity is None
 
 
-def test_corpus_name(tmp_path):
+def test_corpus_name(tmp_path, monkeypatch):
     (tmp_path / "a.folder").mkdir()
     (tmp_path / "a.file.txt").touch()
     assert corpus_name("") == "builtin"
     assert corpus_name("ptb") == "ptb"
     assert corpus_name(str(tmp_path / "a.folder")) == "a.folder"
     assert corpus_name(str(tmp_path / "a.file.txt")) == "a.file"
+    assert corpus_name(f"{tmp_path}/a.file.txt,b.txt,{tmp_path}/c") == (
+        "a.file-and-2-more"
+    )
+    monkeypatch.chdir(tmp_path / "a.folder")
+    for pattern in ("*.txt", "no?/x*/*.txt", f"{tmp_path}/a.folder/*/[ab].txt"):
+        assert corpus_name(pattern) == "a.folder"
 
 
 def test_digest_tells_corpora_apart():
@@ -149,6 +156,16 @@ def test_digest_tells_corpora_apart():
         digest(["a", "b"], [0, 1], valid=(1,)),
     ]
     assert len({base, *others}) == 7
+
+
+def test_digests_of_the_splits_tell_texts_apart(tmp_path):
+    texts = {"train": "a b b\n", "valid": "a\n", "test": "a\n"}
+    first = load(write_folder(tmp_path, texts)).split_digests
+    assert first["valid"] == first["test"] != first["train"]
+    assert load(tmp_path, max_tokens=2).split_digests["train"] != first["train"]
+    texts["test"] = "b\n"
+    second = load(write_folder(tmp_path, texts)).split_digests
+    assert second == first | {"test": second["test"]} != first
 
 
 @pytest.mark.real_data
@@ -172,6 +189,9 @@ def test_penn_treebank(real_data):
         "a",
     )
     assert corpus.name == "ptb"
+    shares = {split: round(share, 4) for split, share in corpus.unknown_shares.items()}
+    assert shares == {"train": 0.0484, "valid": 0.0472, "test": 0.0582}
+    assert set(corpus.facts.replaced.values()) == {0}
     assert_equals_the_tutorial(corpus, texts)
     # "aer banknote ... wachter <eos> pierre <unk> N years old will join the board".
     first = corpus.splits["train"][:36].tolist()

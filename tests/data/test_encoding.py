@@ -3,7 +3,8 @@
 import pytest
 
 from ptb_lm.config import DataConfig
-from ptb_lm.data.corpus import encode_file
+from ptb_lm.data.encoding import encode_text
+from ptb_lm.data.text_source import FileText
 from ptb_lm.data.vocabulary import Vocabulary
 from ptb_lm.errors import UserError
 from ptb_lm.system import memory
@@ -25,13 +26,13 @@ def test_a_words_line_and_file_are_named(tmp_path):
         "test": "a\n",
     }
     with pytest.raises(UserError) as caught:
-        load(write_folder(tmp_path, texts))
+        load(write_folder(tmp_path, texts), min_count=1)
     message = str(caught.value)
     assert f"{tmp_path}/ptb.valid.txt, line 4:" in message
     assert "'zebra'" in message
-    assert "--max_vocab_size" in message
+    assert "without --min_count=1" in message
     # And what it advises helps.
-    assert words_of(load(tmp_path, max_vocab_size=3))["test"] == ["a", "<eos>"]
+    assert words_of(load(tmp_path))["test"] == ["<unk>", "<eos>"]
 
 
 def test_one_files_line_is_counted_from_its_start(tmp_path):
@@ -39,7 +40,7 @@ def test_one_files_line_is_counted_from_its_start(tmp_path):
     lines = ["same words"] * 98 + ["same yak", "same words"]
     path.write_text("\n".join(lines))
     with pytest.raises(UserError, match=r"story.txt, line 99: the word 'yak'"):
-        load(path)
+        load(path, min_count=1)
 
 
 def test_unknown_words_become_unk_where_train_has_it(tmp_path):
@@ -110,8 +111,8 @@ def test_characters(tmp_path):
     assert words_of(corpus)["train"] == list("ab\nba\n")
     assert words_of(corpus)["valid"] == list("b\na")
     write_folder(tmp_path, texts)
-    with pytest.raises(UserError, match=r"test.txt, line 1: the char ' ' is not"):
-        load(folder, token_type="char")
+    with pytest.raises(UserError, match=r"test.txt, line 1: the character ' ' is not"):
+        load(folder, token_type="char", min_count=1)
 
 
 @pytest.mark.parametrize("text", ["aaaa\naa\n" * 9, "a a a"])
@@ -137,21 +138,49 @@ def test_file_without_words_is_named(tmp_path, split, content):
     assert f"{tmp_path}/ptb.{split}.txt: no words" in str(caught.value)
 
 
-def test_encode_file(tmp_path):
+def encode_file(path, tokens, unknown="unk"):
+    source = FileText(name=str(path), path=path)
+    return encode_text(source, Vocabulary(tokens), DataConfig(), unknown)
+
+
+def test_a_text_by_the_vocabulary_of_a_model(tmp_path):
     path = tmp_path / "mine.txt"
-    path.write_text("\ufeffthe cat\r\nzebra", newline="")
-    vocabulary = Vocabulary(["the", "<eos>", "<unk>", "cat"])
-    assert encode_file(path, vocabulary, DataConfig()).tolist() == [0, 3, 1, 2, 1]
-    with pytest.raises(UserError, match=r"mine.txt, line 2: the word 'zebra'"):
-        encode_file(path, Vocabulary(["the", "<eos>", "cat"]), DataConfig())
+    path.write_text("\ufeffthe cat\r\nzebra <unk>", newline="")
+    vocabulary = ["the", "<eos>", "<unk>", "cat"]
+    read = encode_file(path, vocabulary)
+    assert read.ids.tolist() == [0, 3, 1, 2, 2, 1]
+    assert (read.replaced, read.left_out) == (1, 0)
+    assert read.unknown(Vocabulary(vocabulary)).share == 2 / 6
+    shorter = encode_file(path, vocabulary, "skip")
+    assert shorter.ids.tolist() == [0, 3, 1, 2, 1]
+    assert (shorter.replaced, shorter.left_out) == (0, 1)
+    assert shorter.unknown(Vocabulary(vocabulary)).share == 2 / 6
+    with pytest.raises(UserError) as caught:
+        encode_file(path, vocabulary, "error")
+    assert str(caught.value) == (
+        f"{path}, line 2: the word 'zebra' is not in the vocabulary; --unknown=skip"
+        " leaves such words out"
+    )
+
+
+def test_a_text_by_a_vocabulary_without_unk(tmp_path):
+    path = tmp_path / "mine.txt"
+    path.write_text("the cat\nzebra the")
+    vocabulary = ["the", "<eos>", "cat"]
+    for unknown in ("unk", "draw", "error"):
+        with pytest.raises(UserError, match=r"mine.txt, line 2: the word 'zebra'"):
+            encode_file(path, vocabulary, unknown)
+    read = encode_file(path, vocabulary, "skip")
+    assert read.ids.tolist() == [0, 2, 1, 0, 1] and read.left_out == 1
+    assert read.unknown(Vocabulary(vocabulary)).share == 1 / 6
 
 
 @pytest.mark.parametrize("content", ["", "\n", " \n\n"])
-def test_encode_file_without_words(tmp_path, content):
+def test_a_text_without_words(tmp_path, content):
     path = tmp_path / "mine.txt"
     path.write_text(content)
     with pytest.raises(UserError, match=r"mine.txt: no words"):
-        encode_file(path, Vocabulary(["a", "<eos>"]), DataConfig())
+        encode_file(path, ["a", "<eos>"])
 
 
 def test_a_corpus_that_cannot_fit(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from tests.support.corpora import (
     SPLITS,
     TEXTS,
     assert_equals_the_tutorial,
+    assert_same,
     load,
     words_of,
     write_folder,
@@ -122,6 +123,92 @@ def test_folder_without_permission(tmp_path):
             load(folder)
     finally:
         folder.chmod(0o700)
+
+
+def lines_of(count, word="line"):
+    return "".join(f"<unk> {word} {number}\n" for number in range(count))
+
+
+SEVERAL = {"b.txt": lines_of(30), "a.txt": lines_of(10, "é")[:-1], "c.text": ""}
+
+
+@pytest.mark.parametrize("token_type", ["word", "char"])
+@pytest.mark.parametrize(
+    "typed, order",
+    [
+        ("b.txt,a.txt", ["b.txt", "a.txt"]),
+        ("*.txt", ["a.txt", "b.txt"]),
+        ("c.text, b.txt,*.t*,b.txt", ["b.txt", "a.txt"]),
+        ("**/?.tx[st]", ["a.txt", "b.txt"]),
+    ],
+)
+def test_several_files_are_one_text(tmp_path, monkeypatch, typed, order, token_type):
+    """Split as if they were one file, in which every line has an end."""
+    for name, text in SEVERAL.items():
+        (tmp_path / name).write_text(text)
+    whole = tmp_path / "whole" / "text"
+    whole.parent.mkdir()
+    whole.write_text("".join(SEVERAL[name].rstrip("\n") + "\n" for name in order))
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):  # read, and found in the cache
+        assert_same(
+            load(typed, token_type=token_type), load(whole, token_type=token_type)
+        )
+    (tmp_path / "a.txt").write_text(lines_of(20, "é"))  # which the cache does not have
+    assert len(load(typed).splits["train"]) > len(load(whole).splits["train"])
+
+
+def test_an_error_in_one_of_several_files_names_it(tmp_path):
+    (tmp_path / "a.txt").write_text("a b\n" * 30)
+    (tmp_path / "b.txt").write_text("a b\n" * 9 + "zebra\n")
+    with pytest.raises(UserError, match=r"b.txt, line 10: the word 'zebra'"):
+        load(tmp_path / "*.txt", min_count=1)
+    (tmp_path / "b.txt").write_bytes(b"a b\n" * 8 + b"\xff\n")
+    with pytest.raises(UserError, match=r"b.txt, line 9: not UTF-8"):
+        load(tmp_path / "*.txt")
+
+
+def test_a_name_with_a_comma_or_a_star_is_a_name(tmp_path):
+    for name in ("one, two.txt", "star*.txt"):
+        (tmp_path / name).write_text(lines_of(20))
+    (tmp_path / "star-2.txt").write_text(lines_of(90))
+    for name in ("one, two.txt", "star*.txt"):
+        corpus = load(tmp_path / name)
+        assert words_of(corpus)["train"].count("<eos>") == 18
+        assert corpus.name == name.removesuffix(".txt")
+
+
+@pytest.mark.parametrize(
+    "typed, said",
+    [
+        ("a.txt,none.txt", "--data_path={}/none.txt: no such file or folder"),
+        ("none*", "--data_path={}/none*: no file matches"),
+        ("sub*", "--data_path={}/sub*: no file matches"),
+        ("a.txt,{}/sub", "--data_path={}/sub: no regular file"),
+        ("a.txt,", "--data_path=.: no regular file"),
+        ("e*.txt", "{}/e*.txt: no words in the files"),
+        ("e1.txt,a.txt", "{}/e1.txt,{}/a.txt: 6 lines are too few to split"),
+    ],
+)
+def test_several_files_that_are_no_corpus(tmp_path, typed, said):
+    (tmp_path / "sub").mkdir()
+    for name in ("e1.txt", "e2.txt"):
+        (tmp_path / name).write_text("\n\n")
+    (tmp_path / "a.txt").write_text(lines_of(4))
+    parts = [part.strip() for part in typed.replace("{}", str(tmp_path)).split(",")]
+    paths = [part and str(tmp_path / part) for part in parts]
+    with pytest.raises(UserError) as caught:
+        load(",".join(paths))
+    assert said.replace("{}", str(tmp_path)) in str(caught.value)
+
+
+def test_a_folder_of_other_files_says_how_to_read_them(tmp_path):
+    (tmp_path / "story.txt").write_text(lines_of(30))
+    with pytest.raises(UserError) as caught:
+        load(tmp_path)
+    pattern = f"{tmp_path}/*.txt"
+    assert f"--data_path='{pattern}'" in str(caught.value)
+    assert words_of(load(pattern))["train"].count("<eos>") == 27
 
 
 def test_ptb_is_downloaded_unless_it_is_here(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ptb_lm.config import DataConfig
 from ptb_lm.data import text_source
-from ptb_lm.data.corpus import encode_file
+from ptb_lm.data.encoding import encode_text
 from ptb_lm.data.text_source import FileText
 from ptb_lm.data.token_rules import TokenRules
 from ptb_lm.data.vocabulary import Vocabulary
@@ -46,8 +46,9 @@ def test_blocks_do_not_change_the_tokens(
             split = rules.split_spaced
         expected = split(text)
         for sources in ([whole], parts):
-            blocks = [block for source in sources for _, block in source.blocks()]
-            assert [token for block in blocks for token in split(block)] == expected
+            blocks = [block for source in sources for block in source.blocks()]
+            found = [token for block in blocks for token in split(block.text)]
+            assert found == expected
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
@@ -66,7 +67,8 @@ def test_byte_order_mark_does_not_shift_the_line(tmp_path):
     path = tmp_path / "story.txt"
     path.write_bytes(b"\xef\xbb\xbfa\n\xe9\n")
     with pytest.raises(UserError, match=r"line 2: not UTF-8 text \(byte 0xe9\)"):
-        encode_file(path, Vocabulary(["a", "<eos>"]), DataConfig())
+        source = FileText(name=str(path), path=path)
+        encode_text(source, Vocabulary(["a", "<eos>"]), DataConfig())
 
 
 def test_utf16_is_not_utf8(tmp_path):

@@ -83,13 +83,14 @@ def test_exact_is_independent_of_chunk_length(length, chunk_tokens, seed):
 
 @settings(max_examples=15, deadline=None)
 @given(
-    length=st.integers(0, 90),
     batch_size=st.integers(1, 5),
     num_steps=st.integers(1, 7),
+    more=st.integers(0, 50),
     chunk_tokens=st.integers(1, 50),
 )
-def test_tutorial_equals_a_naive_loop(length, batch_size, num_steps, chunk_tokens):
+def test_tutorial_equals_a_naive_loop(batch_size, num_steps, more, chunk_tokens):
     """Window by window with the state carried, as the tutorial runs it."""
+    length = batch_size * (num_steps + 1) + more  # one window or more
     ids = random_ids(length)
     params = reference_parameters(make_model(False).named_variables())
     nats, tokens, state = 0.0, 0, None
@@ -108,6 +109,14 @@ def test_tutorial_equals_a_naive_loop(length, batch_size, num_steps, chunk_token
         == count_windows(length, batch_size, num_steps) * batch_size * num_steps
     )
     assert score.nats == pytest.approx(nats, rel=1e-6)
+
+
+@pytest.mark.parametrize("length", [0, 1, 2, 3 * (4 + 1) - 1])
+def test_a_text_too_short_for_a_window_is_scored_in_one_stream(length):
+    ids = random_ids(length)
+    score = evaluator(False, 2).tutorial(ids, 3, 4)
+    assert score == evaluator(False, 2).exact(ids)
+    assert score.tokens == max(length - 1, 0)
 
 
 def test_chunks_are_as_long_as_asked():

@@ -102,6 +102,39 @@ def test_characters(characters):
     assert features.shape == (2, 10)
 
 
+def test_unknown_words(loaded):
+    """They are read as <unk>, or left out; <unk> is drawn where it is asked for."""
+    texts = ["w1 nowhere w2", "w1 w2"]
+    first, second = loaded.generate(texts, 300, seed=3)
+    assert first.startswith("w1 <unk> w2") and "<unk>" not in first[11:] + second
+    assert "<unk>" in loaded.generate(["w1"], 300, unknown="draw")[0]
+    scored, _ = loaded.score(texts)
+    assert scored.tokens[1] == "<unk>" and scored.unknown.share == 0.25
+    with pytest.warns(UserWarning, match="1 tokens of 'w1 nowhere w2' are not in"):
+        found = loaded.generate(texts, 30, seed=3, unknown="skip")
+    assert found == loaded.generate(["w1 w2"] * 2, 30, seed=3)
+    with pytest.warns(UserWarning, match="left out"):
+        scored, same = loaded.score(texts, unknown="skip")
+    assert scored.tokens == same.tokens and scored.nats == same.nats
+    assert scored.unknown.left_out == 1 and same.unknown.left_out == 0
+    (whole,) = loaded.features(["w1 <unk> w2"])
+    np.testing.assert_array_equal(loaded.features(["w1 nowhere w2"])[0], whole)
+
+
+def test_unknown_characters_are_left_out(characters):
+    """Where nothing stands for them, whatever is asked for but an error."""
+    with pytest.warns(UserWarning, match="2 tokens of 'azbz' are not"):
+        assert characters.generate(["azbz"], 9) == characters.generate(["ab"], 9)
+    with pytest.warns(UserWarning, match="left out"):
+        (scored,) = characters.score(["azb"], unknown="unk")
+    assert scored.tokens == ["a", "b"] and scored.unknown.share == 1 / 3
+    with pytest.warns(UserWarning, match="left out"):
+        (features,) = characters.features(["azb"])
+    np.testing.assert_array_equal(features, characters.features(["ab"])[0])
+    left = characters.evaluate(text="azb\n", unknown="skip")
+    assert left == characters.evaluate(text="ab\n")
+
+
 def test_nothing(loaded):
     assert loaded.generate([]) == loaded.score([]) == loaded.features([]) == []
 
@@ -111,8 +144,14 @@ def test_mistakes(loaded, characters, tmp_path):
         loaded.generate("w1")
     with pytest.raises(UserError, match="temperature=-1"):
         loaded.generate(["w1"], temperature=-1)
-    with pytest.raises(UserError, match="has no <unk>: 'z'"):
-        characters.score(["az"])
+    with pytest.raises(UserError, match="not in the vocabulary: 'z'"):
+        characters.score(["az"], unknown="error")
+    with pytest.raises(UserError, match="not in the vocabulary: 'nowhere'"):
+        loaded.generate(["w1 nowhere"], unknown="error")
+    with pytest.raises(UserError, match="not in the vocabulary: 'z'"):
+        characters.evaluate(text="az")
+    with pytest.raises(UserError, match="unknown=drop"):
+        loaded.generate(["w1"], unknown="drop")
     with pytest.raises(UserError, match="the given text has 0 tokens"):
         loaded.evaluate(text="")
     with pytest.raises(UserError, match="no run there"):

@@ -193,13 +193,43 @@ def test_bad_k(saved_model):
     assert saved_model.next_tokens(["w1"], k=1000)["tokens"].shape == (1, 23)
 
 
-def test_unknown_words_without_unk():
-    _, text_model = make_text_model(vocabulary=Vocabulary(["<eos>", "a", "b"]))
-    with pytest.raises(
-        tf.errors.InvalidArgumentError, match=r"not in the vocabulary.*zz"
+def test_unknown_words_are_counted(live_model):
+    texts = ["w1 zz <unk> yy", "", "w2"]
+    for outputs in (
+        live_model.generate(texts, num_tokens=2),
+        live_model.score(texts),
+        live_model.next_tokens(texts),
+        live_model.encode(texts),
     ):
-        text_model.score(["a zz b"])
-    assert np.isfinite(text_model.score(["a b"])["perplexities"][0])
+        assert outputs["unknown_tokens"].numpy().tolist() == [2, 0, 0]
+    assert live_model.encode(texts)["ids"].numpy()[0].tolist() == [3, 1, 1, 1]
+
+
+@pytest.mark.parametrize("token_type", ["word", "char"])
+def test_unknown_tokens_without_unk_are_left_out(token_type):
+    """As if they were not there, and counted; nothing is an error."""
+    line_end = {"word": "<eos>", "char": "\n"}[token_type]
+    vocabulary = Vocabulary([line_end, "a", "b"])
+    _, text_model = make_text_model(vocabulary=vocabulary, token_type=token_type)
+    blank = {"word": " ", "char": ""}[token_type]
+    texts = [blank.join(text) for text in ("azb", "zz", "ab")]
+    without = [blank.join(text) for text in ("ab", "", "ab")]
+    for name, arguments in {
+        "generate": {"num_tokens": 5, "seed": 3},
+        "score": {"context": "\n"},
+        "next_tokens": {"k": 3},
+        "encode": {},
+    }.items():
+        found = getattr(text_model, name)(texts, **arguments)
+        expected = getattr(text_model, name)(without, **arguments)
+        assert found.pop("unknown_tokens").numpy().tolist() == [1, 2, 0]
+        assert expected.pop("unknown_tokens").numpy().tolist() == [0, 0, 0]
+        if name == "score" and token_type == "word":
+            # The line of a text without words is closed, an empty text has none.
+            expected = text_model.score(["a b", "\n", "a b"], **arguments)
+            del expected["unknown_tokens"]
+        for part, value in expected.items():
+            np.testing.assert_array_equal(found[part], value, err_msg=part)
 
 
 def test_nothing_to_start_from():

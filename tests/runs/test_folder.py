@@ -281,6 +281,32 @@ def test_threads_are_the_cores_that_the_process_may_use():
     assert found.stdout == "1\n", found.stderr
 
 
+@pytest.mark.parametrize(
+    "texts",
+    [
+        3,
+        "test",
+        {"test": 3},
+        {"test": {}},
+        {"test": {"tokens": 9.5, "unknown_share": 0.1, "digest": "a"}},
+        {"test": {"tokens": 9, "unknown_share": -0.1, "digest": "a"}},
+        {"test": {"tokens": 9, "unknown_share": 0.1, "digest": None}},
+    ],
+)
+def test_damaged_records_of_texts(run, texts):
+    values = RESULTS.to_json() | {"texts": texts}
+    (run / "results.json").write_text(json.dumps(values))
+    with pytest.raises(UserError, match=r"results.json: not a run's results: "):
+        RunFolder(run).read_results()
+
+
+def test_results_of_an_older_version_know_nothing_of_texts(run):
+    values = RESULTS.to_json()
+    del values["texts"]
+    (run / "results.json").write_text(json.dumps(values))
+    assert RunFolder(run).read_results().texts == {}
+
+
 def test_provenance():
     found = provenance()
     assert found["versions"]["numpy"] == np.__version__

@@ -1,6 +1,6 @@
 """Results of a run that never was."""
 
-from ptb_lm.runs.results import EpochScores, Results, SplitScores
+from ptb_lm.runs.results import EpochScores, Results, SplitScores, TextRecord
 
 EPOCHS = [
     EpochScores(1, 12, 1.0, 30.0, 25.0, 100.0, 2.0),
@@ -18,6 +18,7 @@ RESULTS = Results(
     best_epoch=1,
     wall_seconds=4.5,
     resumed=1,
+    texts={"train": TextRecord(900, 0.25, "abc"), "test": TextRecord(9, 0.0, "def")},
     last_weights=SplitScores(26.0, 26.5, 27.0),
     best_weights=SplitScores(25.0, 25.5, 25.75, 1.5, 1.75),
     versions={"numpy": "2"},

@@ -6,7 +6,7 @@ import re
 import pytest
 
 import run_ptb
-from ptb_lm.config import Config, option_groups
+from ptb_lm.config import RETIRED, Config, option_groups
 from ptb_lm.reports.not_run import not_run_table
 from ptb_lm.reports.recorded import read_runs
 from ptb_lm.reports.table import results_table
@@ -103,7 +103,7 @@ def test_ci_calls_the_test_command_of_the_readme():
 
 def test_every_flag_in_the_documents_exists():
     names = {field.name for _, fields in option_groups() for field in fields}
-    names |= {"help", "helpfull", "version", "flagfile"}
+    names |= {"help", "helpfull", "version", "flagfile"} | {*RETIRED}
     names |= {"logdir"}  # of TensorBoard
     names |= {"rounds", "presets", "torch_python", "other"}  # of the benchmarks
     names |= {"out"}  # of the example with MNIST

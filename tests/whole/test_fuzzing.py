@@ -85,7 +85,14 @@ def count_tokens(data, token_type):
     return counts
 
 
-def all_is_well(files, token_type, max_vocab_size):
+def is_complete(files, token_type):
+    """Whether the training text has every token of the others, or an <unk>."""
+    counts = {n: count_tokens(data, token_type) for n, data in files.items()}
+    known = counts["train"].keys()
+    return "<unk>" in known or all(found.keys() <= known for found in counts.values())
+
+
+def all_is_well(files, token_type):
     """Whether nothing is wrong with three files."""
     try:
         counts = {n: count_tokens(data, token_type) for n, data in files.items()}
@@ -97,11 +104,8 @@ def all_is_well(files, token_type, max_vocab_size):
         name: [token for token in found if token != "<eos>" and not token.isspace()]
         for name, found in counts.items()
     }
-    if not all(seen.values()) or (token_type == "char" and len(seen["train"]) == 1):
-        return False
-    known = counts["train"].keys()
-    has_unknown = max_vocab_size or "<unk>" in known
-    return bool(has_unknown or all(found.keys() <= known for found in counts.values()))
+    is_varied = token_type == "word" or len(seen["train"]) > 1
+    return is_varied and all(seen.values())
 
 
 def check_split(corpus, split, expected):
@@ -124,7 +128,7 @@ def check_split(corpus, split, expected):
 def corpora(train, others, token_type, max_vocab_size):
     valid, test = others or (train, train)
     files = {"train": train, "valid": valid, "test": test}
-    good = all_is_well(files, token_type, max_vocab_size)
+    good = all_is_well(files, token_type)
     with folder() as path, refused_or_right(good):
         for name, content in files.items():
             (path / f"{name}.txt").write_bytes(content)
@@ -140,9 +144,13 @@ def corpora(train, others, token_type, max_vocab_size):
                 check_split(corpus, name, count_tokens(content, token_type))
         if max_vocab_size:
             assert len(corpus.vocabulary) <= max_vocab_size
-        else:
-            kinds = count_tokens(train, token_type).keys()
-            assert set(corpus.vocabulary.tokens) == kinds
+            return
+        kinds = count_tokens(train, token_type)
+        if not is_complete(files, token_type):
+            line_ends = ("<eos>", "\n")
+            rare = {k for k, n in kinds.items() if n == 1 and k not in line_ends}
+            kinds = kinds.keys() - rare | {"<unk>"}
+        assert set(corpus.vocabulary.tokens) == set(kinds)
 
 
 test_corpora, test_fuzz_corpora = corpora
