@@ -8,11 +8,10 @@ when the process that noticed it is killed before it saves.
 import dataclasses
 from typing import Any, Self
 
-from ptb_lm.config import Config
+from ptb_lm.config import Config, fields_by_name
 from ptb_lm.options import format_value
 from ptb_lm.runs.provenance import rounding
 from ptb_lm.runs.results import Change
-from ptb_lm.runs.run_options import recorded
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +19,8 @@ class Conditions:
     """What decides the weights after a step, besides the checkpoint before it.
 
     Attributes:
-      options: those that make the run what it is, by name with dashes.
+      options: those that make the run what it is, by name with dashes. Paths are not
+        among them: they tell where the run began from.
       rounding: from `provenance.rounding`.
     """
 
@@ -30,8 +30,12 @@ class Conditions:
     @classmethod
     def of(cls, config: Config) -> Self:
         """The conditions of the steps that this process takes by a configuration."""
-        options = recorded(config).run_values()
-        return cls({f"--{name}": options[name] for name in options}, rounding())
+        options = {
+            f"--{name}": value
+            for name, value in config.run_values().items()
+            if not fields_by_name()[name].metadata["is_path"]
+        }
+        return cls(options, rounding())
 
     def to_json(self) -> dict[str, Any]:
         """As a checkpoint's metadata has them."""

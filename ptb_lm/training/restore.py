@@ -111,16 +111,15 @@ def _restored(checkpoint: Checkpoint, stored: Conditions, config: Config) -> Res
     metadata = checkpoint.metadata
     position = Position.from_json(metadata["position"])
     before, now = Conditions.from_json(metadata), Conditions.of(config)
-    step = position.step
+    rounding = changed(before.rounding, now.rounding, position.step)
+    if position.is_end(config.training):  # no step is rounded any more
+        rounding = []
     return Restored(
         position,
         checkpoint.path,
         [Change.from_json(each) for each in metadata.get("changes", [])],
-        changed(before.options or stored.options, now.options, step),
-        # Of a run that takes no more steps, nothing follows from it.
-        []
-        if position.is_end(config.training)
-        else changed(before.rounding, now.rounding, step),
+        changed(before.options or stored.options, now.options, position.step),
+        rounding,
     )
 
 

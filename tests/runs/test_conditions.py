@@ -20,6 +20,7 @@ def test_they_are_json():
 def test_they_are_those_of_the_run_alone():
     options = Conditions.of(Config()).options
     assert "--save_every_steps" not in options and "--mode" not in options
+    assert "--init_from" not in options, "where the run began from"
 
 
 def test_of_what_an_older_version_wrote_nothing_is_known():
