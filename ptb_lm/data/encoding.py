@@ -289,6 +289,11 @@ def _unknown_token(
     )
     kind = {"word": "word", "char": "character"}[config.token_type]
     place = f"{block.name}, line {block.line + before}: the {kind} {token!r} is not in"
+    if config.vocabulary_from and unknown is None:
+        return UserError(
+            f"{place} the vocabulary of {config.vocabulary_from}, which has no"
+            f" {UNKNOWN} to stand for it"
+        )
     if unknown is None:
         return UserError(
             f"{place} the training text, which has no {UNKNOWN} either; without"

@@ -114,13 +114,13 @@ def absolute_data_path(data_path: str) -> str:
     """
     if not data_path or is_download(data_path):
         return data_path
-    return os.path.abspath(files.expand_home(data_path))
+    return ",".join(map(os.path.abspath, listed(data_path)))
 
 
 def check_data_path(data_path: str) -> None:
-    """Raises UserError where there is nothing at a ``--data_path``."""
+    """Raises UserError where a part of a ``--data_path`` is not there."""
     if data_path and not is_download(data_path):
-        _existing(data_path)
+        _paths(data_path)
 
 
 def _builtin_texts() -> Sources:

@@ -100,11 +100,12 @@ def given_vocabulary(config: Config) -> Vocabulary | None:
     if folder.holds_run():
         return folder.vocabulary()
     option = f"--vocabulary_from={data.vocabulary_from}"
-    if data.max_vocab_size:
-        raise UserError(
-            f"{option}: the size of its vocabulary is given; --max_vocab_size="
-            f"{data.max_vocab_size} has no effect, so set it to 0"
-        )
+    for name in ("max_vocab_size", "min_count"):
+        if getattr(data, name):
+            raise UserError(
+                f"{option}: its vocabulary is given, so --{name}={getattr(data, name)}"
+                " has no effect; set it to 0"
+            )
     run = TrainedRun(files.expand_home(data.vocabulary_from))
     for name in ("token_type", "normalize"):
         there, here = getattr(run.config.data, name), getattr(data, name)

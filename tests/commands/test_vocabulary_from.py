@@ -60,8 +60,13 @@ def test_a_run_that_is_resumed_has_it_already(work):
         ),
         (
             ["--vocabulary_from=source", "--max_vocab_size=9"],
-            "--vocabulary_from=source: the size of its vocabulary is given;"
-            " --max_vocab_size=9 has no effect, so set it to 0",
+            "--vocabulary_from=source: its vocabulary is given, so --max_vocab_size=9"
+            " has no effect; set it to 0",
+        ),
+        (
+            ["--vocabulary_from=source", "--min_count=3"],
+            "--vocabulary_from=source: its vocabulary is given, so --min_count=3 has"
+            " no effect; set it to 0",
         ),
     ],
 )
@@ -69,6 +74,17 @@ def test_what_does_not_go_together(work, capsys, options, said):
     assert run_ptb.main(["--data_path=other", *options]) == 2
     assert capsys.readouterr().err == f"run_ptb.py: {said}\n"
     assert not (work / "runs").exists()
+
+
+def test_a_word_that_the_run_lacks(work, capsys):
+    """The size of the vocabulary is no way out: it is the run's."""
+    known = Vocabulary(["the", "<eos>"])
+    known.save(work / "source" / "vocabulary.json")
+    assert run_ptb.main(["--data_path=other", "--vocabulary_from=source"]) == 2
+    assert capsys.readouterr().err == (
+        "run_ptb.py: other/train.txt, line 1: the word 'dog' is not in the vocabulary"
+        " of source, which has no <unk> to stand for it\n"
+    )
 
 
 @pytest.mark.slow
