@@ -5,7 +5,7 @@ It imports TensorFlow after it has read the text.
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +17,7 @@ from ptb_lm.commands.texts import STANDARD_INPUT, text_of_stdin
 from ptb_lm.config import Config, DataConfig
 from ptb_lm.data.corpus import corpus_name, digest_of, encode_split
 from ptb_lm.data.encoding import EncodedText, encode_text
+from ptb_lm.data.sources import absolute_data_path
 from ptb_lm.data.text_source import FileText, GivenText, TextSource
 from ptb_lm.data.windows import fills_window
 from ptb_lm.errors import UserError
@@ -42,9 +43,9 @@ def run(config: Config) -> int:
     if choice.confidence and choice.counting != "exact":
         raise UserError("--confidence: it needs --counting=exact")
     runs, other = _runs(config)
-    progress = Progress(sys.stderr)
+    source, progress = _source(config), Progress(sys.stderr)
     with progress.phase("Reading the text"):
-        name, text = _read_text(config, runs[0])
+        name, text = _read_text(config, runs[0], source)
     with progress.phase("Starting TensorFlow"):
         start_tensorflow()
     from ptb_lm.evaluation.comparison import Evaluated
@@ -73,7 +74,8 @@ def run(config: Config) -> int:
             evaluated = dataclasses.replace(evaluated, ratio_interval=ratio)
     is_json = config.generation.format == "json"
     print(evaluated.to_json() if is_json else evaluated.to_text())
-    for warning in text_warnings(text, name):
+    changes = [] if source else _changes(config, runs[0], text, name)
+    for warning in (*changes, *text_warnings(text, name)):
         program.say(warning)
     return 0
 
@@ -146,26 +148,26 @@ def _counting(config: Config, trained: TrainedRun, text: EncodedText) -> str:
     return "exact"
 
 
-def _read_text(config: Config, trained: TrainedRun) -> tuple[str, EncodedText]:
-    """The text to evaluate: its name, and its ids under the run's vocabulary."""
-    choice, data = config.evaluation, trained.config.data
-    if choice.text_file:
-        source = _source(choice.text_file)
-        unknown = config.generation.unknown
-        return source.name, encode_text(source, trained.vocabulary, data, unknown)
-    name = f"{corpus_name(_data(config, trained).data_path)} {choice.split}"
-    text = _read_split(config, trained, choice.split)
-    is_own = config.data.data_path in ("", data.data_path)
-    if is_own and not text.left_out:
-        _check_unchanged(trained, choice.split, text, name)
-    return name, text
-
-
-def _source(text_file: str) -> TextSource:
-    """The text that --text_file names."""
-    if text_file == STANDARD_INPUT:
+def _source(config: Config) -> TextSource | None:
+    """The text that --text_file names; None: a split is evaluated."""
+    name = config.evaluation.text_file
+    if not name:
+        return None
+    if name == STANDARD_INPUT:
         return GivenText(name="standard input", text=text_of_stdin())
-    return FileText(name=text_file, path=files.expand_home(text_file))
+    return FileText(name=name, path=files.expand_home(name))
+
+
+def _read_text(
+    config: Config, trained: TrainedRun, source: TextSource | None
+) -> tuple[str, EncodedText]:
+    """The text to evaluate: its name, and its ids under the run's vocabulary."""
+    if source:
+        data, unknown = trained.config.data, config.generation.unknown
+        return source.name, encode_text(source, trained.vocabulary, data, unknown)
+    split = config.evaluation.split
+    name = f"{corpus_name(_data(config, trained).data_path)} {split}"
+    return name, _read_split(config, trained, split)
 
 
 def _read_split(config: Config, trained: TrainedRun, split: str) -> EncodedText:
@@ -175,13 +177,18 @@ def _read_split(config: Config, trained: TrainedRun, split: str) -> EncodedText:
         return encode_split(data, split, trained.vocabulary, unknown, show)
 
 
-def _check_unchanged(
-    trained: TrainedRun, split: str, text: EncodedText, name: str
-) -> None:
-    """Warns where the text of a split is not the one that the run had."""
-    recorded = trained.results.texts.get(split) if trained.results else None
-    if recorded and recorded.digest != digest_of(text.ids):
-        program.say(
+def _changes(
+    config: Config, trained: TrainedRun, text: EncodedText, name: str
+) -> Iterator[str]:
+    """What to warn of where a split of the run's corpus is not what it was."""
+    typed, own = config.data.data_path, trained.config.data.data_path
+    is_own = not typed or absolute_data_path(typed) == absolute_data_path(own)
+    texts = trained.results.texts if trained.results else {}
+    recorded = texts.get(config.evaluation.split)
+    if not is_own or not recorded or text.left_out:
+        return
+    if recorded.digest != digest_of(text.ids):
+        yield (
             f"{name} is not the text of the training: it had {recorded.tokens:,}"
             f" tokens, now it has {len(text.ids):,}"
         )
