@@ -162,10 +162,13 @@ def test_paths_are_recorded_so_that_they_hold_anywhere(work, monkeypatch):
     there = resumed("--save_path=../run")
     assert there.data.data_path == str(work / "corpus")
     check_same_run(work / "run", stored, there)
-    for data_path in ("ptb", ""):
-        assert recorded(
-            Config.from_values({"data_path": data_path})
-        ).data.data_path == (data_path)
+    for typed, expected in {
+        "ptb": "ptb",
+        "": "",
+        "a.txt, b*.txt": f"{work}/elsewhere/a.txt,{work}/elsewhere/b*.txt",
+    }.items():
+        config = Config.from_values({"data_path": typed})
+        assert recorded(config).data.data_path == expected
 
 
 @pytest.mark.parametrize("mode", ["train", "evaluate"])
