@@ -134,7 +134,7 @@ def corpus(tmp_path):
     """13 windows of 2 x 3 tokens; 80 words."""
     generator, folder = random.Random(0), tmp_path / "corpus"
     folder.mkdir()
-    words = [f"a-long-word-{index}" for index in range(79)]
+    words = [f"longish-{index}" for index in range(79)]
     for split in ("train", "valid", "test"):
         generator.shuffle(words)
         (folder / f"{split}.txt").write_text(" ".join(words) + "\n")
