@@ -6,6 +6,7 @@ import pathlib
 import pytest
 
 from ptb_lm.data import download
+from ptb_lm.data.sources import absolute_data_path, check_data_path
 from ptb_lm.data.token_rules import TokenRules
 from ptb_lm.errors import UserError
 from tests.support.corpora import (
@@ -200,6 +201,25 @@ def test_several_files_that_are_no_corpus(tmp_path, typed, said):
     with pytest.raises(UserError) as caught:
         load(",".join(paths))
     assert said.replace("{}", str(tmp_path)) in str(caught.value)
+
+
+def test_several_paths_hold_from_any_folder(tmp_path, monkeypatch):
+    """As flags.txt has them."""
+    (tmp_path / "sub").mkdir()
+    for name in ("a.txt", "sub/b.txt", "one, two.txt"):
+        (tmp_path / name).write_text(lines_of(20))
+    monkeypatch.chdir(tmp_path)
+    path = absolute_data_path("a.txt, sub/*.txt")
+    assert path == f"{tmp_path}/a.txt,{tmp_path}/sub/*.txt"
+    assert absolute_data_path("one, two.txt") == f"{tmp_path}/one, two.txt"
+    assert absolute_data_path(path) == path
+    whole = load("a.txt,sub/*.txt")
+    monkeypatch.chdir(tmp_path / "sub")
+    assert_same(load(path), whole)
+    check_data_path(path)
+    (tmp_path / "sub" / "b.txt").unlink()
+    with pytest.raises(UserError, match="no file matches"):
+        check_data_path(path)
 
 
 def test_a_folder_of_other_files_says_how_to_read_them(tmp_path):
