@@ -189,8 +189,8 @@ def _changes(
         return
     if recorded.digest != digest_of(text.ids):
         yield (
-            f"{name} is not the text of the training: it had {recorded.tokens:,}"
-            f" tokens, now it has {len(text.ids):,}"
+            f"{name} has changed since the training ({recorded.tokens:,} tokens then,"
+            f" {len(text.ids):,} now)"
         )
 
 

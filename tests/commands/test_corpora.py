@@ -130,7 +130,7 @@ def test_a_short_text_of_ones_own_can_be_trained_on(tmp_path, capsys):
     assert printed.err.count("\n") == 1 and "14.3 % of my valid is" in printed.err
     (tmp_path / "my.txt").write_text(text + "the cat sat\n" * 20)
     assert run_ptb.main(evaluate) == 0
-    assert "is not the text of the training" in capsys.readouterr().err
+    assert "my valid has changed since the training" in capsys.readouterr().err
 
 
 # --- evaluate ---------------------------------------------------------------------
@@ -164,12 +164,13 @@ def test_evaluate_notices_that_the_text_has_changed(own_run, evaluate, tmp_path)
     own = tmp_path / "own"
     assert evaluate().err == evaluate(f"--data_path={own}").err == ""
     shutil.copytree(own, tmp_path / "moved")
-    write_folder(own, {"test": "w1 w2\nw4\nw5\n"})
-    expected = (
-        "run_ptb.py: own test is not the text of the training: it had 5 tokens, now it"
-        " has 7\n"
-    )
-    assert evaluate().err == evaluate(f"--data_path={own}").err == expected
+    for text, tokens in (("w1 w2\nw4\n", 5), ("w1 w2\nw4\nw5\n", 7)):
+        write_folder(own, {"test": text})
+        expected = (
+            "run_ptb.py: own test has changed since the training (5 tokens then,"
+            f" {tokens} now)\n"
+        )
+        assert evaluate().err == evaluate(f"--data_path={own}").err == expected
     # Where another text is asked for, and where none is known.
     assert evaluate(f"--data_path={tmp_path}/moved").err == ""
     write_folder(tmp_path / "moved", {"test": "w6\n"})
