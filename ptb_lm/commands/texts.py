@@ -87,8 +87,11 @@ class Reader:
 
 
 def _listed(words: list[str]) -> str:
-    """The words, the first ten of many; none can break the line."""
-    shown = [word if word.isprintable() else ascii(word) for word in words[:10]]
+    """The tokens, the first ten of many; each can be seen, and none breaks the line."""
+    shown = [
+        word if word.isprintable() and not word.isspace() else ascii(word)
+        for word in words[:10]
+    ]
     more = f" and {len(words) - 10:,} more" if len(words) > 10 else ""
     return ", ".join(shown) + more
 

@@ -284,6 +284,8 @@ def test_nothing_is_left_of_a_text(typed, tmp_path):
     first, second = map(json.loads, printed.splitlines())
     assert first["tokens"] == ["\n"] and first["unknown_share"] == 0.75
     assert second["tokens"] == ["a", "b", "\n"] and second["unknown_share"] == 0
+    said = typed("--mode=score", "--text=a z\u2003b", path=folder.path).err
+    assert said == "run_ptb.py: not in the vocabulary, left out: ' ', z, '\\u2003'\n"
 
 
 def test_standard_input_as_a_file(typed, tmp_path):
