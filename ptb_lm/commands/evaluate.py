@@ -114,7 +114,7 @@ def _scored(
     """
     from ptb_lm.evaluation.confidence import Sentences
     from ptb_lm.evaluation.evaluator import Evaluator, score_run
-    from ptb_lm.evaluation.members import Members, line_end_of
+    from ptb_lm.evaluation.members import Members
     from ptb_lm.evaluation.metrics import Score
 
     members = Members(
@@ -124,11 +124,11 @@ def _scored(
         lambda what, done, total: progress.update(what, done, total, ""),
         weights,
     )
-    for finding in members.tune() if config.evaluation.tune else []:
-        constants = ", ".join(f"{n} {v:.4g}" for n, v in finding.constants.items())
+    for what, tuned in members.tune() if config.evaluation.tune else []:
+        constants = ", ".join(f"{n} {v:.4g}" for n, v in tuned.constants.items())
         progress.line(
-            f"tuned {finding.name}: {constants}; valid perplexity"
-            f" {finding.score.perplexity:.3f} of {finding.score.tokens:,} tokens"
+            f"tuned {what}: {constants}; valid perplexity"
+            f" {tuned.score.perplexity:.3f} of {tuned.score.tokens:,} tokens"
         )
     with progress.phase("Building the model"):
         method = members.method()
@@ -137,7 +137,7 @@ def _scored(
             return score_run(runs[0], ids, config, name, method, update), None
         nats = Evaluator(method).token_nats(ids, update)
     score = Score(float(nats.sum(dtype=np.float64)), len(nats))
-    return score, Sentences.of(nats, ids, line_end_of(runs[0].vocabulary))
+    return score, Sentences.of(nats, ids, runs[0].line_end_id)
 
 
 def _counting(config: Config, trained: TrainedRun, text: EncodedText) -> str:

@@ -6,7 +6,6 @@ text, where it has been asked to; else defaults.
 """
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -163,7 +162,7 @@ class Adaptation:
         if run is None or self._training_ids is None:
             raise UserError("--dynamic=rms: name a run folder; an export has no text")
         path, steps = run.path / STATISTICS, self._config.evaluation.dynamic_steps
-        key = f"{weights_digest(run)} {steps}"
+        key = f"{run.weights_digest} {steps}"
         if path.is_file():
             with np.load(path, allow_pickle=False) as archive:
                 if archive["key"].item() == key:
@@ -217,7 +216,7 @@ def tuned_constants(run: TrainedRun | None) -> dict[str, Any]:
     path = run.path / TUNED
     try:
         content = json.loads(files.read_text(path))
-        return content["constants"] if content["weights"] == weights_digest(run) else {}
+        return content["constants"] if content["weights"] == run.weights_digest else {}
     except (ValueError, LookupError, TypeError) as error:
         raise UserError(f"{path}: damaged: {error}; tune again") from error
 
@@ -225,14 +224,5 @@ def tuned_constants(run: TrainedRun | None) -> dict[str, Any]:
 def keep_constants(run: TrainedRun, name: str, constants: dict[str, Any]) -> None:
     """Adds tuned constants to the run's file."""
     known = tuned_constants(run) | {name: constants}
-    content = {"weights": weights_digest(run), "constants": known}
+    content = {"weights": run.weights_digest, "constants": known}
     files.write_json(run.path / TUNED, content)
-
-
-def weights_digest(run: TrainedRun) -> str:
-    """Fingerprint of a run's weights."""
-    content = hashlib.sha256()
-    for name, values in sorted(run.weights.items()):
-        content.update(name.encode())
-        content.update(np.ascontiguousarray(values).data)
-    return content.hexdigest()

@@ -1,6 +1,5 @@
 """The runs and n-grams of an evaluation, and the one method that they make together."""
 
-import dataclasses
 import hashlib
 from collections.abc import Callable, Sequence
 from typing import cast
@@ -8,17 +7,15 @@ from typing import cast
 import numpy as np
 
 from ptb_lm.config import Config
-from ptb_lm.data.vocabulary import END_OF_SENTENCE, Vocabulary
+from ptb_lm.data.vocabulary import Vocabulary
 from ptb_lm.errors import UserError
 from ptb_lm.evaluation.adaptation import (
     Adaptation,
     keep_constants,
     tuned_constants,
-    weights_digest,
 )
 from ptb_lm.evaluation.arpa import read_arpa
 from ptb_lm.evaluation.method import DistributionMethod, Method
-from ptb_lm.evaluation.metrics import Score
 from ptb_lm.evaluation.mixture import (
     LinearMixture,
     LogMixture,
@@ -26,26 +23,12 @@ from ptb_lm.evaluation.mixture import (
     tune_weights,
 )
 from ptb_lm.evaluation.ngrams import NGrams, estimate
+from ptb_lm.evaluation.tuning import Tuned
 from ptb_lm.model.language_model import LanguageModel
 from ptb_lm.runs.trained_run import TrainedRun
 from ptb_lm.system import files
 
 Progress = Callable[[str, int, int], None]
-
-
-@dataclasses.dataclass(frozen=True)
-class Finding:
-    """Constants that were tuned.
-
-    Attributes:
-      name: of what they belong to.
-      constants: by name.
-      score: of the text that they were found on.
-    """
-
-    name: str
-    constants: dict[str, float]
-    score: Score
 
 
 class Members:
@@ -118,20 +101,26 @@ class Members:
             return LogMixture(cast(list[DistributionMethod], members), weights)
         return LinearMixture(members, weights)
 
-    def tune(self) -> list[Finding]:
-        """Finds constants on the validation text, and keeps them with the first run."""
+    def tune(self) -> list[tuple[str, Tuned]]:
+        """Finds constants on the validation text, and keeps them with the runs.
+
+        Those of a mixture are kept with the first run.
+
+        Returns:
+          The name of what was tuned, a run or the mixture, and what was found.
+        """
         ids, found = self._read("valid"), []
         for number, adaptation in enumerate(self._adaptations):
             name = self._runs[number].path.name
             for tuned in adaptation.tune(self._model(number), ids, self._progress):
-                found.append(Finding(name, tuned.constants, tuned.score))
+                found.append((name, tuned))
         is_linear = self._config.evaluation.mixture == "linear"
         members = self._methods() if is_linear and not self._weights else []
         if len(members) > 1:
             self._weights, score = tune_weights(members, ids)
             constants = {f"weight {n}": w for n, w in enumerate(self._weights, 1)}
             keep_constants(self._runs[0], self._key(), constants)
-            found.append(Finding("mixture", constants, score))
+            found.append(("mixture", Tuned(constants, score)))
         return found
 
     def _methods(self) -> list[Method]:
@@ -160,7 +149,7 @@ class Members:
             self._read("train"),
             choice.ngram_order,
             len(vocabulary),
-            line_end_of(vocabulary),
+            self._runs[0].line_end_id,
         )
 
     def _tuned_weights(self) -> list[float]:
@@ -172,15 +161,6 @@ class Members:
         choice = self._config.evaluation
         content = hashlib.sha256()
         for run in self._runs:
-            content.update(weights_digest(run).encode())
+            content.update(run.weights_digest.encode())
         settings = choice.dynamic, choice.cache_size, choice.ngram_order
         return f"mixture {content.hexdigest()[:16]} {settings} {choice.ngram_file}"
-
-
-def line_end_of(vocabulary: Vocabulary) -> int | None:
-    """Id of the token that ends sentences; None where there is none."""
-    tokens = vocabulary.tokens
-    for token in (END_OF_SENTENCE, "\n"):
-        if token in tokens:
-            return tokens.index(token)
-    return None

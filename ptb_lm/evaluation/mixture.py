@@ -8,6 +8,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Generic, TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -18,6 +19,7 @@ from ptb_lm.evaluation.metrics import Score
 from ptb_lm.evaluation.ngrams import NGrams
 
 ROUNDS = 100  # of the EM algorithm
+Member = TypeVar("Member", bound=Method)
 
 
 class NGramMethod:
@@ -45,11 +47,14 @@ class NGramMethod:
         return tf.constant(-np.stack(logs), tf.float32)
 
 
-class LinearMixture:
-    """Averages the probabilities of methods."""
+class _Mixture(Generic[Member]):
+    """Reads texts with several methods, one beside the other."""
 
-    def __init__(self, methods: Sequence[Method], weights: Sequence[float]):
-        """Takes the methods and the weight of each; the weights sum to 1."""
+    def __init__(self, methods: Sequence[Member], weights: Sequence[float]):
+        """Takes the methods and the weight of each; the weights sum to 1.
+
+        A method of weight 0 is not read.
+        """
         used = zip(methods, weights, strict=True)
         self._members = [(method, weight) for method, weight in used if weight > 0]
 
@@ -63,6 +68,10 @@ class LinearMixture:
         for method, _ in self._members:
             method.end()
 
+
+class LinearMixture(_Mixture[Method]):
+    """Averages the probabilities of methods."""
+
     def score(self, inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         """Scores the next window, see `Method`; a lone member gives its very bits."""
         if len(self._members) == 1:
@@ -74,22 +83,8 @@ class LinearMixture:
         return -tf.reduce_logsumexp(logs, axis=0)
 
 
-class LogMixture:
+class LogMixture(_Mixture[DistributionMethod]):
     """Geometric mean of the distributions of methods, made to sum to one again."""
-
-    def __init__(self, methods: Sequence[DistributionMethod], weights: Sequence[float]):
-        """Takes the methods and the weight of each; the weights sum to 1."""
-        self._members = list(zip(methods, weights, strict=True))
-
-    def begin(self, batch_size: int) -> None:
-        """Starts new texts with every member, see `Method`."""
-        for method, _ in self._members:
-            method.begin(batch_size)
-
-    def end(self) -> None:
-        """Ends the texts of every member, see `Method`."""
-        for method, _ in self._members:
-            method.end()
 
     def score(self, inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         """Scores the next window, see `Method`; holds two distributions at a time."""

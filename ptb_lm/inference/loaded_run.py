@@ -102,7 +102,7 @@ class LoadedRun(TrainedRun):
         read = self._read_texts(texts, unknown, close_lines=True)
         if not read:
             return []
-        context = "\n" if self._has_line_end else ""
+        context = "\n" if self.line_end_id is not None else ""
         given = tf.constant([text for text, _ in read])
         found = self._text_model.score(given, context=context)
         names = ("tokens", "log_probabilities", "counted")
@@ -129,8 +129,8 @@ class LoadedRun(TrainedRun):
         Raises:
           UserError: unknown="error" and a token is unknown.
         """
-        start = self._rules.split("\n", close_lines=False) if self._has_line_end else []
-        before = self.vocabulary.encode(start)
+        line_end = self.line_end_id
+        before = np.array([] if line_end is None else [line_end], np.int32)
         found = []
         for _, text in self._read_texts(texts, unknown):
             whole = tf.constant(np.concatenate([before, text.ids]))
@@ -196,11 +196,6 @@ class LoadedRun(TrainedRun):
     def _rules(self) -> TokenRules:
         """How the run splits texts into tokens."""
         return TokenRules.of(self.config.data)
-
-    @property
-    def _has_line_end(self) -> bool:
-        """Whether a line end is a token of the vocabulary."""
-        return self._rules.line_end in self.vocabulary.tokens
 
     def _read_texts(
         self, texts: Sequence[str], unknown: str, close_lines: bool = False

@@ -2,12 +2,14 @@
 
 import dataclasses
 import functools
+import hashlib
 import pathlib
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ptb_lm.config import Config
+from ptb_lm.data.token_rules import TokenRules
 from ptb_lm.data.vocabulary import Vocabulary
 from ptb_lm.errors import UserError
 from ptb_lm.runs.folder import RunFolder
@@ -51,6 +53,21 @@ class TrainedRun:
     def weights(self) -> dict[str, np.ndarray]:
         """The model's variables by name; UserError where there is no checkpoint."""
         return self.folder.weights(self.kind)
+
+    @functools.cached_property
+    def weights_digest(self) -> str:
+        """Fingerprint of the weights; UserError where there is no checkpoint."""
+        content = hashlib.sha256()
+        for name, values in sorted(self.weights.items()):
+            content.update(name.encode())
+            content.update(np.ascontiguousarray(values).data)
+        return content.hexdigest()
+
+    @functools.cached_property
+    def line_end_id(self) -> int | None:
+        """Id of the token of a line end; None where the vocabulary has none."""
+        token, tokens = TokenRules.of(self.config.data).line_end, self.vocabulary.tokens
+        return tokens.index(token) if token in tokens else None
 
     @functools.cached_property
     def results(self) -> Results | None:
