@@ -20,6 +20,8 @@ from ptb_lm.commands.texts import (
 from ptb_lm.config import Config
 from ptb_lm.errors import UserError
 from ptb_lm.inference.scored_text import ScoredText
+from ptb_lm.runs.resuming import run_path
+from ptb_lm.runs.trained_run import TrainedRun
 from ptb_lm.system import files
 
 LINE_END = "\n"
@@ -62,9 +64,8 @@ class TextScorer:
         from ptb_lm.inference.opening import scorable
 
         self._reader = Reader(model, config.generation.unknown)
-        adaptation = Adaptation(config, None)
-        method = adaptation.method(scorable(model))
-        self._evaluator = Evaluator(method)
+        adaptation = Adaptation(config, _adapted_run(config, model))
+        self._evaluator = Evaluator(adaptation.method(scorable(model)))
         # A sentence follows the end of a line.
         self._context = LINE_END if config.generation.each_line else ""
 
@@ -83,6 +84,17 @@ class TextScorer:
         counted = [None, *nats][len(before) :][: len(read.ids)]
         tokens = reader.vocabulary.decode(read.ids.tolist())
         return ScoredText(tokens, counted, read.unknown(reader.vocabulary))
+
+
+def _adapted_run(config: Config, model: Any) -> TrainedRun | None:
+    """The run whose tuned constants are needed; None: none are, or it is an export."""
+    from ptb_lm.inference.text_model import TextModel
+
+    choice = config.evaluation
+    is_adapted = choice.dynamic != "none" or choice.cache_size
+    if not is_adapted or not isinstance(model, TextModel):
+        return None
+    return TrainedRun(run_path(config), choice.weights)
 
 
 def _show(scored: ScoredText, style: str) -> None:

@@ -64,7 +64,8 @@ class Adaptation:
         Args:
           config: of the command.
           run: whose model is evaluated; None: an export.
-          training_ids: reads the training text, which the rule rms asks for once.
+          training_ids: reads the training text, which the rule rms asks for once;
+            None: it cannot be read here.
           progress: called with the number of steps done, and of all, while the
             gradients over the training text are measured.
 
@@ -159,7 +160,7 @@ class Adaptation:
     def _statistics(self, model: Scorable) -> dict[str, np.ndarray]:
         """Sizes of the gradients: from the run's file, which is made if need be."""
         run = self._run
-        if run is None or self._training_ids is None:
+        if run is None:
             raise UserError("--dynamic=rms: name a run folder; an export has no text")
         path, steps = run.path / STATISTICS, self._config.evaluation.dynamic_steps
         key = f"{run.weights_digest} {steps}"
@@ -167,6 +168,11 @@ class Adaptation:
             with np.load(path, allow_pickle=False) as archive:
                 if archive["key"].item() == key:
                     return {n: archive[n] for n in model.named_variables()}
+        if self._training_ids is None:
+            raise UserError(
+                f"--dynamic=rms: --mode=evaluate --save_path={run.path} with the same"
+                " --dynamic and --dynamic_steps has to measure the gradients first"
+            )
         rms = gradient_rms(model, self._training_ids(), steps, self._progress)
         arrays: dict[str, Any] = {**rms, "key": key}
         files.write_atomically(path, lambda file: np.savez(file, **arrays))

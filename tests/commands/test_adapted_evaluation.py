@@ -128,6 +128,26 @@ def test_a_notebook_evaluates_alike(runs, capsys):
     assert ptb_lm.load(runs[1].path).evaluate(**options).nats == expected
 
 
+def test_score_has_the_tuned_constants_and_the_measured_gradients(
+    corpus, tmp_path, capsys
+):
+    options = {"data_path": str(corpus), "batch_size": 2, "num_steps": 3}
+    run = make_run(tmp_path / "run", **options)
+    path = tmp_path / "text.txt"
+    path.write_text("w1 w2 w1 w3 w2\n" * 4)
+    adapted = ["--dynamic=rms", "--cache_size=20", f"--text_file={path}"]
+    score = ["--mode=score", f"--save_path={run.path}", "--format=json", *adapted]
+    assert run_ptb.main(score) == 2
+    assert "has to measure the gradients first" in capsys.readouterr().err
+    expected = evaluate(capsys, run, *adapted, "--tune")[0]["total_nats"]
+    assert run_ptb.main(score) == 0
+    found = json.loads(capsys.readouterr().out)["total_nats"]
+    assert found == pytest.approx(expected, rel=1e-5)
+    assert run_ptb.main([*score, "--cache_weight=0.5"]) == 0
+    other = json.loads(capsys.readouterr().out)["total_nats"]
+    assert other != pytest.approx(expected, rel=1e-3)
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
