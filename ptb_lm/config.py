@@ -16,6 +16,7 @@ from ptb_lm.options import (
     format_value,
     option,
     parse_bool,
+    parse_cutoffs,
     parse_distribution,
     parse_sizes,
     parse_weights,
@@ -30,6 +31,7 @@ from ptb_lm.registry import (
     MODES,
     OPTIMIZERS,
     SCHEDULES,
+    SOFTMAXES,
 )
 
 # What flags.txt leaves out.
@@ -367,6 +369,30 @@ class ModelConfig(Validated):
         " layer has another width, a trained projection brings it to the embedding's.",
         known_as="tie tie_weights tied_weights",
         common=True,
+        shapes_weights=True,
+    )
+    softmax: str = option(
+        "full",
+        "Softmax: {members}.",
+        choices=SOFTMAXES,
+        since=2,
+        shapes_weights=True,
+    )
+    softmax_cutoffs: str = option(
+        "2000,20000,200000",
+        "Places in the vocabulary, sorted by frequency, where the clusters of an"
+        " adaptive softmax begin. Those beyond its end are left out.",
+        parse=parse_cutoffs,
+        since=2,
+        shapes_weights=True,
+    )
+    softmax_reduction: int = option(
+        4,
+        "The projection of each cluster of an adaptive softmax has this part of the"
+        " width of the one before; that of the first cluster, of the last layer's.",
+        minimum=1,
+        maximum=2**31 - 1,
+        since=2,
         shapes_weights=True,
     )
     rnn_mode: str = option(

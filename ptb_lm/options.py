@@ -183,6 +183,14 @@ def parse_sizes(text: str) -> list[int]:
     return [int(size) for size in text.split(",")]
 
 
+def parse_cutoffs(text: str) -> list[int]:
+    """Reads positive integers in rising order, separated by commas; at least one."""
+    cutoffs = parse_sizes(text)
+    if not cutoffs or cutoffs != sorted(set(cutoffs)):
+        raise ValueError("must be positive integers in rising order, with commas")
+    return cutoffs
+
+
 def parse_distribution(text: str) -> tuple[str, float]:
     """Reads uniform:0.1, within +-0.1, or normal:0.1, of that standard deviation."""
     name, _, number = text.partition(":")

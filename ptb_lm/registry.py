@@ -45,8 +45,8 @@ class Registry:
         Args:
           name: the option's value that chooses the member.
           member: an instance, a class or a function, as the docstring of the kind
-            says (`Cell`, `Dropout`, `Optimizer`, `Schedule`, `Average`, `Method`,
-            `ExportFormat`, `Mode`).
+            says (`Cell`, `Softmax`, `Dropout`, `Optimizer`, `Schedule`, `Average`,
+            `Method`, `ExportFormat`, `Mode`).
           description: as in the constructor.
 
         Raises:
@@ -93,6 +93,15 @@ CELLS = Registry(
     gru=("ptb_lm.model.gru:CELL", "Cho et al. 2014"),
     rnn=("ptb_lm.model.simple:CELL", "Elman 1990"),
     mogrifier=("ptb_lm.model.mogrifier:CELL", "Melis et al. 2020"),
+)
+SOFTMAXES = Registry(
+    "softmax",
+    full=("ptb_lm.model.softmax:FullSoftmax", "one over the vocabulary"),
+    adaptive=(
+        "ptb_lm.model.softmax:AdaptiveSoftmax",
+        "frequent tokens and clusters of rarer ones, for large vocabularies; Grave et"
+        " al. 2017",
+    ),
 )
 DROPOUTS = Registry(
     "dropout",

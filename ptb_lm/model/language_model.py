@@ -17,8 +17,7 @@ from ptb_lm.config import Config, ModelConfig
 from ptb_lm.model.cell import Cell, Layer, LayerOptions, cell_of
 from ptb_lm.model.dropout import DropoutSeed, ModelDropout
 from ptb_lm.model.initializers import make_initializer
-from ptb_lm.model.losses import token_nats
-from ptb_lm.model.precision import cast, matmul
+from ptb_lm.model.softmax import Seeds, softmax_of
 
 # Options of the model, by the names that its constructor takes. `matmul_dtype` is
 # there for `dtype`, which Keras has another meaning for.
@@ -56,10 +55,8 @@ class LanguageModel(keras.Model):
         h^l_t, c^l_t = LSTM(h^{l-1}_t, h^l_{t-1}, c^l_{t-1});  next input D(h^l_t)
         p(x_{t+1}) = softmax(D(h^L_t) W + b)
 
-    with D dropout; or another recurrent cell in place of the LSTM. W is [units,
-    vocabulary], or the transposed embedding where weights are tied (Press and Wolf
-    2017). If the last layer is then not as wide as the embedding, a projection P
-    stands between the two, softmax(D(h^L_t) P E^T + b).
+    with D dropout; or another recurrent cell in place of the LSTM, or another softmax
+    (`model/softmax.py`).
     """
 
     def __init__(
@@ -97,29 +94,25 @@ class LanguageModel(keras.Model):
         self.matmul_dtype = matmul_dtype
         self.seed = seed
         self._cell = cell_of(options)
-        self._feature_width = (
-            options.embedding_width if options.tied else options.last_units
-        )
+        self._softmax = softmax_of(options)(options, matmul_dtype)
         self._dropout = ModelDropout(options, vocab_size, self._cell)
         self._create_weights()
         self.built = True
 
     def _create_weights(self) -> None:
         """Creates the layers and variables, in the order of their seeds."""
-        options = self.options
-        count = 3 + options.num_layers * len(self._cell.weight_names)
-        seeds = iter(np.random.SeedSequence(self.seed).generate_state(count).tolist())
+        options, seeds = self.options, Seeds(self.seed)
 
-        def drawn(distribution: str = "") -> keras.Initializer:
-            return make_initializer(distribution, options.init_scale, next(seeds))
+        def drawn(distribution: str) -> keras.Initializer:
+            return make_initializer(distribution, options.init_scale, seeds.next())
 
         def weight(
-            name: str, initializer: keras.Initializer, *shape: int
+            name: str, initializer: keras.Initializer, shape: tuple[int, ...]
         ) -> keras.Variable:
             return self.add_weight(shape=shape, initializer=initializer, name=name)
 
-        size, width = self.vocab_size, options.embedding_width
-        self.embedding = weight("embedding", drawn(options.embedding_init), size, width)
+        shape = self.vocab_size, options.embedding_width
+        self.embedding = weight("embedding", drawn(options.embedding_init), shape)
         layer_options = LayerOptions(
             lambda: drawn(options.layer_init),
             options.forget_bias,
@@ -127,27 +120,18 @@ class LanguageModel(keras.Model):
             self.matmul_dtype,
         )
         self.recurrent_layers = _make_layers(self._cell, options, layer_options)
-        bias, matrix = drawn(), drawn(options.softmax_init)
-        if options.softmax_bias_init != "uniform":
-            bias = keras.initializers.Zeros()
-        self.softmax_bias = weight("softmax_bias", bias, size)
-        self.softmax_kernel = self.projection = None
-        last = options.last_units
-        if not options.tied:
-            self.softmax_kernel = weight("softmax_kernel", matrix, last, size)
-        elif options.projects:
-            self.projection = weight("projection", matrix, last, width)
+        self._softmax.create(self.embedding, weight, seeds)
 
     def set_unigram_bias(self, counts: np.ndarray) -> None:
         """Makes the softmax without its matrix the distribution of the unigrams.
 
-        b_i = log((n_i + 1) / sum_j (n_j + 1))
+        p_i = (n_i + 1) / sum_j (n_j + 1)
 
         Args:
           counts: n, how often each token is in the training text, [vocabulary].
         """
         smoothed = counts + 1.0
-        self.softmax_bias.assign(np.log(smoothed / smoothed.sum()))
+        self._softmax.set_unigram_bias(smoothed / smoothed.sum())
 
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments, for Keras saving."""
@@ -167,12 +151,7 @@ class LanguageModel(keras.Model):
         for layer in self.recurrent_layers:
             weights = self._cell.named_weights(layer)
             variables |= {f"{layer.name}/{name}": v for name, v in weights.items()}
-        if self.projection is not None:
-            variables["projection"] = self.projection.value
-        if self.softmax_kernel is not None:
-            variables["softmax_kernel"] = self.softmax_kernel.value
-        variables["softmax_bias"] = self.softmax_bias.value
-        return variables
+        return variables | self._softmax.named_variables()
 
     @property
     def state_parts(self) -> list[list[tuple[str, int]]]:
@@ -249,36 +228,19 @@ class LanguageModel(keras.Model):
                 )
             dropped = drop.sequence(raw, dropout_seed, index)
             final_state.append(layer_final)
-        features = dropped
-        if self.projection is not None:
-            matrix = cast(self.projection.value, self.matmul_dtype)
-            features = _multiply(dropped, matrix)
-        return Outputs(features, final_state, raw, dropped)
-
-    def _softmax_matrix(self) -> tf.Variable:
-        """[width, vocabulary], or [vocabulary, width] where tied."""
-        kernel = self.softmax_kernel
-        return (self.embedding if kernel is None else kernel).value
+        return Outputs(self._softmax.features(dropped), final_state, raw, dropped)
 
     def logits(self, features: tf.Tensor) -> tf.Tensor:
         """Unnormalized log-probabilities: [..., width] -> [..., vocabulary]."""
-        tied = self.options.tied
-        flat = tf.reshape(features, [-1, self._feature_width])
-        scores = tf.matmul(flat, self._softmax_matrix(), transpose_b=tied)
-        scores = tf.nn.bias_add(scores, self.softmax_bias.value)
+        flat = tf.reshape(features, [-1, self._softmax.width])
+        scores = self._softmax.logits(flat)
         shape = tf.concat([tf.shape(features)[:-1], [self.vocab_size]], axis=0)
         return tf.reshape(scores, shape)
 
     def token_nats(self, features: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         """-log p(target) in nats: [..., width], int32 [...] -> float32 [...]."""
-        nats = token_nats(
-            tf.reshape(features, [-1, self._feature_width]),
-            self._softmax_matrix(),
-            self.softmax_bias.value,
-            tf.reshape(targets, [-1]),
-            tied=self.options.tied,
-            matmul_dtype=self.matmul_dtype,
-        )
+        flat = tf.reshape(features, [-1, self._softmax.width])
+        nats = self._softmax.token_nats(flat, tf.reshape(targets, [-1]))
         return tf.reshape(nats, tf.shape(targets))
 
     def call(
@@ -319,14 +281,6 @@ def _make_layers(cell: Cell, options: ModelConfig, of_all: LayerOptions) -> list
         layer.build((None, None, width))
         layers.append(layer)
     return layers
-
-
-def _multiply(sequence: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
-    """[time, batch, rows] times [rows, columns] -> [time, batch, columns]."""
-    time, batch, _ = tf.unstack(tf.shape(sequence))
-    rows, columns = matrix.shape
-    product = matmul(tf.reshape(sequence, [-1, rows]), matrix)
-    return tf.reshape(product, [time, batch, columns])
 
 
 def build_model(config: Config, vocab_size: int) -> LanguageModel:

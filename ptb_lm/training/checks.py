@@ -6,7 +6,14 @@ from ptb_lm.config import ModelConfig, TrainingConfig
 from ptb_lm.data.windows import SHORTEST_LENGTH
 from ptb_lm.errors import UserError
 from ptb_lm.options import Validated, format_value
-from ptb_lm.registry import AVERAGES, CELLS, OPTIMIZERS, SCHEDULES, Registry
+from ptb_lm.registry import (
+    AVERAGES,
+    CELLS,
+    OPTIMIZERS,
+    SCHEDULES,
+    SOFTMAXES,
+    Registry,
+)
 
 # Options that choose a member which says, in `options`, what others it reads.
 READERS: dict[str, Registry] = {
@@ -17,8 +24,14 @@ READERS: dict[str, Registry] = {
 
 
 def check_model_options(model: ModelConfig) -> None:
-    """Raises UserError where an option of another cell is set."""
+    """Raises UserError where options of the model do not go together."""
     _check_readers(model, "cell", CELLS)
+    _check_readers(model, "softmax", SOFTMAXES)
+    if model.tied and not SOFTMAXES[model.softmax].may_be_tied:
+        raise UserError(
+            f"{_shown(model, 'tied')} and {_shown(model, 'softmax')} exclude each"
+            " other: no matrix of this softmax is as large as the embedding"
+        )
 
 
 def check_training_options(training: TrainingConfig) -> None:

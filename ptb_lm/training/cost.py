@@ -9,6 +9,7 @@ width h with V words costs 6 (8 n h^2 + h V).
 
 from ptb_lm.config import Config, ModelConfig
 from ptb_lm.model.cell import cell_of
+from ptb_lm.model.softmax import softmax_of
 from ptb_lm.training.memory import layer_shapes
 
 FLOP_OF_A_MULTIPLY_ADD = 6
@@ -16,13 +17,13 @@ FLOP_OF_A_MULTIPLY_ADD = 6
 
 def token_flop(model: ModelConfig, vocab_size: int) -> int:
     """Operations of training on one token."""
-    cell, last, width = cell_of(model), model.last_units, model.embedding_width
+    cell = cell_of(model)
     layers = sum(
         cell.multiply_adds(*shape) * count
         for shape, count in layer_shapes(model).items()
     )
-    softmax = width * (last + vocab_size) if model.projects else last * vocab_size
-    return FLOP_OF_A_MULTIPLY_ADD * (layers + softmax)
+    softmax = softmax_of(model).multiply_adds(model, vocab_size)
+    return round(FLOP_OF_A_MULTIPLY_ADD * (layers + softmax))
 
 
 def flop_of_equal_windows(config: Config, vocab_size: int, steps: int) -> int:

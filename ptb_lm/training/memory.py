@@ -5,6 +5,7 @@ from collections import Counter
 
 from ptb_lm.config import Config, ModelConfig
 from ptb_lm.model.cell import cell_of
+from ptb_lm.model.softmax import softmax_of
 from ptb_lm.registry import AVERAGES, OPTIMIZERS
 from ptb_lm.system.memory import check_fits
 
@@ -13,14 +14,12 @@ FLOAT_BYTES = 4
 
 def count_parameters(model: ModelConfig, vocab_size: int) -> int:
     """Number of parameters of a model."""
-    width, last = model.embedding_width, model.last_units
     cell = cell_of(model)
     layers = sum(
         cell.parameters(*shape) * n for shape, n in layer_shapes(model).items()
     )
-    # Of the softmax: a matrix of its own, or what comes before the embedding.
-    matrix = last * vocab_size if not model.tied else last * width * model.projects
-    return vocab_size * width + layers + matrix + vocab_size
+    embedding = vocab_size * model.embedding_width
+    return embedding + layers + softmax_of(model).parameters(model, vocab_size)
 
 
 def layer_shapes(model: ModelConfig) -> Counter[tuple[int, int]]:
@@ -39,8 +38,8 @@ def training_bytes(config: Config, vocab_size: int, scored_tokens: int) -> int:
 
     Weights, optimizer slots, average and gradients (where the optimizer needs no
     dense one, that of an untied embedding has few rows, which are not counted), the
-    gates and outputs of one step's layers, and the scores over the vocabulary of a
-    step or, where that is larger, of a chunk of evaluation.
+    gates and outputs of one step's layers, and what the softmax keeps of a step or,
+    where that is larger, of a chunk of evaluation.
 
     Args:
       config: model, optimizer and batch.
@@ -60,7 +59,9 @@ def training_bytes(config: Config, vocab_size: int, scored_tokens: int) -> int:
         cell.kept_floats(units) * n for (_, units), n in layer_shapes(model).items()
     )
     activations = tokens * (model.embedding_width + kept)
-    scores = max(tokens, scored_tokens) * vocab_size
+    scores = max(tokens, scored_tokens) * softmax_of(model).kept_floats(
+        model, vocab_size
+    )
     return FLOAT_BYTES * (copies + activations + scores)
 
 

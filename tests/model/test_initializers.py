@@ -73,7 +73,7 @@ def test_no_two_weights_are_alike():
 def test_unigram_bias():
     """Without features the model says the smoothed frequencies."""
     model = LanguageModel(4, 3, 1, softmax_bias_init="unigram")
-    assert not model.softmax_bias.numpy().any()
+    assert not model.named_variables()["softmax_bias"].numpy().any()
     model.set_unigram_bias(np.array([5, 0, 1, 0]))
     said = keras.ops.softmax(model.logits(np.zeros((1, 3), np.float32)))
     np.testing.assert_allclose(said, [[0.6, 0.1, 0.2, 0.1]], rtol=1e-6)

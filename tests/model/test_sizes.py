@@ -157,6 +157,8 @@ def test_the_projection_reads_what_dropout_leaves():
     ids = np.arange(8, dtype=np.int32).reshape(4, 2)
     seeds = tf.constant(1, tf.int64), tf.constant(2, tf.int64)
     outputs = model.outputs(model.embed(ids), model.initial_state(2), seeds)
-    projected = tf.einsum("tbi,ij->tbj", outputs.dropped, model.projection.value)
+    projected = tf.einsum(
+        "tbi,ij->tbj", outputs.dropped, model.named_variables()["projection"]
+    )
     np.testing.assert_allclose(outputs.features, projected, rtol=1e-5, atol=1e-6)
     assert not np.array_equal(outputs.dropped, outputs.raw)

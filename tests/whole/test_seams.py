@@ -1,7 +1,7 @@
 """Each registry takes a member from outside the package, by registration alone.
 
-A toy cell, optimizer, schedule, dropout, evaluation method, export format and mode
-train, are resumed, evaluate and export by the command line.
+A toy cell, softmax, optimizer, schedule, dropout, evaluation method, export format and
+mode train, are resumed, evaluate and export by the command line.
 """
 
 import json
@@ -18,12 +18,14 @@ from ptb_lm.evaluation.plain import Plain
 from ptb_lm.export.export_format import ExportFormat
 from ptb_lm.model.cell import Cell
 from ptb_lm.model.dropout import Dropout
+from ptb_lm.model.softmax import FullSoftmax
 from ptb_lm.runs.checkpoint import CheckpointFolder
 from ptb_lm.runs.folder import RunFolder
 from ptb_lm.training.optimizers.base import Optimizer
 from ptb_lm.training.schedules import Schedule
 from tests.support.files import write_random_corpus
 
+CHOICES = "cell", "softmax", "optimizer", "schedule", "dropout"
 pytestmark = pytest.mark.slow  # six commands, each with graphs of its own
 
 
@@ -73,6 +75,13 @@ class Leaky(Cell):
 
     def state_sizes(self, units):
         return units, 1
+
+
+class Bounded(FullSoftmax):
+    """softmax(tanh(x) W + b)."""
+
+    def features(self, outputs):
+        return tf.tanh(super().features(outputs))
 
 
 class SignDescent(Optimizer):
@@ -144,6 +153,7 @@ def toys():
     """Registers a member of every kind."""
     members = {
         "CELLS": Leaky(),
+        "SOFTMAXES": Bounded,
         "OPTIMIZERS": SignDescent,
         "SCHEDULES": Sawtooth,
         "DROPOUTS": FirstRow(),
@@ -161,7 +171,7 @@ def toys():
 def arguments(corpus, run, *more):
     return [
         "--model=test",
-        *(f"--{kind}=toy" for kind in ("cell", "optimizer", "schedule", "dropout")),
+        *(f"--{kind}=toy" for kind in CHOICES),
         f"--data_path={corpus}",
         f"--save_path={run}",
         "--hidden_size=5",
