@@ -165,6 +165,8 @@ EXPORT_FORMATS = Registry(
     "export format",
     saved_model=("ptb_lm.export.saved_model:FORMAT", "needs TensorFlow alone"),
     keras=("ptb_lm.export.keras_file:FORMAT", "Keras's own file"),
+    onnx=("ptb_lm.export.onnx_folder:FORMAT", "needs onnxruntime, or the like"),
+    litert=("ptb_lm.export.litert:FORMAT", "for phones; needs LiteRT alone"),
 )
 MODES = Registry(
     "mode",

@@ -14,7 +14,7 @@ def run(config: Config) -> int:
     """Writes the exports, says where they are, and returns the exit status.
 
     Raises:
-      UserError: as `export_run`.
+      UserError: as `formats` and `export_run`.
     """
     # Where there is no run, says so before TensorFlow starts.
     trained = TrainedRun(run_path(config), config.evaluation.weights)
@@ -23,10 +23,10 @@ def run(config: Config) -> int:
         start_tensorflow()
     from ptb_lm.export.exporter import export_run, formats
 
-    name = config.evaluation.export_format
+    wanted = formats(config.evaluation)
     with progress.phase(f"Exporting the {trained.kind} weights"):
-        paths = export_run(trained, name)
-    first, *others = zip(paths, formats(name), strict=True)
+        paths = export_run(trained, wanted)
+    first, *others = zip(paths, wanted, strict=True)
     print(f"{first[0]}: the {trained.kind} weights; {first[1].hint(first[0])}")
     for path, export_format in others:
         print(f"{path}: the same for {export_format.reader}")
@@ -35,6 +35,6 @@ def run(config: Config) -> int:
 
 MODE = Mode(
     run,
-    reads=(*TRAINED_RUN, "export_format"),
+    reads=(*TRAINED_RUN, "export_format", "export_dtype"),
     replaces={"save_path": ("model", "data_path")},
 )

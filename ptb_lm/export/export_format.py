@@ -3,6 +3,7 @@
 import abc
 import pathlib
 
+from ptb_lm.config import EvaluationConfig
 from ptb_lm.model.language_model import LanguageModel
 from ptb_lm.runs.trained_run import TrainedRun
 
@@ -15,11 +16,18 @@ class ExportFormat(abc.ABC):
       by_default: whether the end of training writes it, and ``--mode=export`` without
         ``--export_format``.
       reader: the program or library that reads it; the terminal shows this.
+      options: names of the options of `EvaluationConfig` that this format reads and
+        others may not.
     """
 
     place: str
     by_default: bool = False
     reader: str
+    options: tuple[str, ...] = ()
+
+    def with_options(self, options: EvaluationConfig) -> "ExportFormat":
+        """The format as the command line wants it, where options say more."""
+        return self
 
     @abc.abstractmethod
     def write(self, run: TrainedRun, model: LanguageModel, path: pathlib.Path) -> None:

@@ -5,9 +5,11 @@ import pathlib
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 
 import tensorflow as tf
 
+from ptb_lm.config import EvaluationConfig
 from ptb_lm.errors import UserError
 from ptb_lm.export.export_format import ExportFormat
 from ptb_lm.registry import EXPORT_FORMATS
@@ -18,7 +20,9 @@ from ptb_lm.system.quiet_start import tensorflow_warnings_held_back
 STALE_SECONDS = 3600  # what an export that was killed left behind is removed then
 
 
-def export_run(run: TrainedRun, export_format: str = "") -> list[pathlib.Path]:
+def export_run(
+    run: TrainedRun, wanted: Sequence[ExportFormat] | None = None
+) -> list[pathlib.Path]:
     """Writes a run's exports into its folder.
 
     It writes all of them under temporary names and syncs them. Only then it renames
@@ -26,10 +30,10 @@ def export_run(run: TrainedRun, export_format: str = "") -> list[pathlib.Path]:
 
     Args:
       run: the run, with its choice of weights. The export repeats `run.results`.
-      export_format: a name in `EXPORT_FORMATS`; empty: all formats with `by_default`.
+      wanted: the formats; None: all with `by_default`.
 
     Returns:
-      The paths of the exports, in the order of `formats`.
+      The paths of the exports, in the order of the formats.
 
     Raises:
       UserError: as `TrainedRun.model`, a format cannot express the model, or an
@@ -37,7 +41,7 @@ def export_run(run: TrainedRun, export_format: str = "") -> list[pathlib.Path]:
     """
     # Where cuDNN is in a graph, the graph needs a GPU.
     model = run.model(rnn_mode="fused")
-    wanted = formats(export_format)
+    wanted = default_formats() if wanted is None else wanted
     path = run.path / wanted[0].place
     try:
         _remove_stale(run.path)
@@ -58,10 +62,30 @@ def export_run(run: TrainedRun, export_format: str = "") -> list[pathlib.Path]:
     return [run.path / each.place for each in wanted]
 
 
-def formats(export_format: str = "") -> list[ExportFormat]:
-    """The format of a name; for the empty name, all formats with `by_default`."""
-    if export_format:
-        return [EXPORT_FORMATS[export_format]]
+def formats(options: EvaluationConfig) -> list[ExportFormat]:
+    """The formats that the command line wants; UserError if one reads no such option.
+
+    Without a name, these are all with `by_default`.
+    """
+    name = options.export_format
+    wanted = [EXPORT_FORMATS[name]] if name else default_formats()
+    readers: dict[str, list[str]] = {}
+    for other in EXPORT_FORMATS:
+        for option in EXPORT_FORMATS[other].options:
+            readers.setdefault(option, []).append(other)
+    read = {option for each in wanted for option in each.options}
+    for option in readers.keys() - read:
+        value = getattr(options, option)
+        if value != getattr(EvaluationConfig(), option):
+            raise UserError(
+                f"--{option}={value} has no effect here; it is for --export_format="
+                f"{' or '.join(readers[option])}"
+            )
+    return [each.with_options(options) for each in wanted]
+
+
+def default_formats() -> list[ExportFormat]:
+    """All formats that the end of training writes."""
     every = [EXPORT_FORMATS[name] for name in EXPORT_FORMATS]
     return [each for each in every if each.by_default]
 

@@ -33,11 +33,11 @@ def text_model(run: TrainedRun, model: LanguageModel | None = None) -> TextModel
     model = model or run.model(rnn_mode="fused")
     data = run.config.data
     return TextModel(
-        model, run.vocabulary, data.token_type, data.normalize, _metadata(run, model)
+        model, run.vocabulary, data.token_type, data.normalize, metadata(run, model)
     )
 
 
-def _metadata(run: TrainedRun, model: LanguageModel) -> dict[str, Any]:
+def metadata(run: TrainedRun, model: LanguageModel) -> dict[str, Any]:
     """The metadata of an export, as JSON can hold it."""
     scores = None
     if run.results is not None:

@@ -53,3 +53,26 @@ class StateLayout:
         """Inverse of `pack`."""
         parts = tf.split(packed, [part.size for part in self.parts], axis=1)
         return tf.nest.pack_sequence_as(self._structure, parts)
+
+
+def step(
+    model: LanguageModel, layout: StateLayout, ids: tf.Tensor, state: tf.Tensor
+) -> dict[str, tf.Tensor]:
+    """Reads tokens.
+
+    Args:
+      model: the model.
+      layout: of its state.
+      ids: int32 [n, t], t at least 1.
+      state: before them, float32 [n, width].
+
+    Returns:
+      log_probabilities: of the token after each of them, in nats, float32
+        [n, t, vocabulary].
+      state: after them.
+    """
+    features, after = model.features(
+        model.embed(tf.transpose(ids)), layout.unpack(state), with_gradient=False
+    )
+    scores = tf.nn.log_softmax(model.logits(tf.transpose(features, [1, 0, 2])))
+    return {"log_probabilities": scores, "state": layout.pack(after)}

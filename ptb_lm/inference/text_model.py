@@ -21,7 +21,7 @@ from ptb_lm.inference import sampling
 from ptb_lm.inference.arguments import FUNCTIONS, checks, signatures
 from ptb_lm.inference.graph_tokenizer import GraphTokenizer
 from ptb_lm.inference.scoring import log_probabilities
-from ptb_lm.inference.state_layout import StateLayout
+from ptb_lm.inference.state_layout import StateLayout, step
 from ptb_lm.model.language_model import LanguageModel, State
 from ptb_lm.system.quiet_start import tensorflow_warnings_held_back
 
@@ -224,26 +224,11 @@ class TextModel(tf.Module):
         return {"state": self._layout.pack(self._model().initial_state(n))}
 
     def _step(self, ids: tf.Tensor, state: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Reads tokens.
-
-        Args:
-          ids: int32 [n, t], t at least 1.
-          state: before them, float32 [n, width].
-
-        Returns:
-          log_probabilities: of the token after each of them, in nats, float32
-            [n, t, vocabulary].
-          state: after them.
-        """
-        model = self._model()
+        """Reads tokens, see `step`: ids, int32 [n, t]; state, float32 [n, width]."""
         check = tf.debugging.assert_positive(tf.shape(ids)[1], "ids has no tokens")
         with tf.control_dependencies([check]):
-            embedded = model.embed(tf.transpose(ids))
-        features, state = model.features(
-            embedded, self._layout.unpack(state), with_gradient=False
-        )
-        scores = tf.nn.log_softmax(model.logits(tf.transpose(features, [1, 0, 2])))
-        return {"log_probabilities": scores, "state": self._layout.pack(state)}
+            ids = tf.identity(ids)
+        return step(self._model(), self._layout, ids, state)
 
     def _begin(self, ids: tf.Tensor) -> dict[str, tf.Tensor]:
         """Reads prompts of one length, for `draw` to continue.

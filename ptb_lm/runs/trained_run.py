@@ -77,11 +77,12 @@ class TrainedRun:
         except UserError:  # the first epoch may not be over
             return None
 
-    def model(self, rnn_mode: str | None = None) -> "LanguageModel":
+    def model(self, **options: str) -> "LanguageModel":
         """The model with these weights.
 
         Args:
-          rnn_mode: recurrent kernel; None: that of the run.
+          **options: those of `ModelConfig` that have another value than in the run:
+            rnn_mode, dtype.
 
         Raises:
           UserError: configuration, vocabulary and checkpoint do not belong together.
@@ -89,10 +90,8 @@ class TrainedRun:
         from ptb_lm.model.language_model import build_model
         from ptb_lm.runs.checkpoint import assign
 
-        config = self.config
-        if rnn_mode:
-            options = dataclasses.replace(config.model, rnn_mode=rnn_mode)
-            config = dataclasses.replace(config, model=options)
+        changed = dataclasses.replace(self.config.model, **options)
+        config = dataclasses.replace(self.config, model=changed)
         weights = self.weights
         model = build_model(config, len(self.vocabulary))
         try:

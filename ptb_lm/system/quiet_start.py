@@ -12,16 +12,24 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
+from ptb_lm.errors import UserError
+
 
 @contextlib.contextmanager
-def _native_stderr_held_back() -> Iterator[None]:
-    """Holds file descriptor 2 back; shows it after all if something is raised."""
+def native_stderr_held_back() -> Iterator[None]:
+    """Holds file descriptor 2 back.
+
+    If an error other than a UserError, which says all that matters, is raised, what was
+    held back is shown after all.
+    """
     sys.stderr.flush()
     original = os.dup(2)
     with tempfile.TemporaryFile() as held_back:
         os.dup2(held_back.fileno(), 2)
         try:
             yield
+        except UserError:
+            raise
         except BaseException:
             held_back.seek(0)
             os.write(original, held_back.read())
@@ -35,7 +43,7 @@ def start_tensorflow() -> None:
     """Imports TensorFlow and makes it say at once what it says only once."""
     if "tensorflow" in sys.modules or "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
         return
-    with _native_stderr_held_back():
+    with native_stderr_held_back():
         import tensorflow as tf
 
         transpose = tf.function(lambda ids: tf.transpose(ids), autograph=False)

@@ -132,7 +132,9 @@ def test_one_format_leaves_the_others(exported_run, tmp_path):
     trained, path = copied(exported_run, tmp_path / "run")
     before = (path / "saved_model.pb").stat().st_mtime_ns
     (trained.path / "model.keras").write_bytes(b"old")
-    assert export_run(trained, "keras") == [trained.path / "model.keras"]
+    assert export_run(trained, [EXPORT_FORMATS["keras"]]) == [
+        trained.path / "model.keras"
+    ]
     assert (trained.path / "model.keras").stat().st_size > 1000
     assert (path / "saved_model.pb").stat().st_mtime_ns == before
 

@@ -1,0 +1,55 @@
+"""What a program without TensorFlow must know to read and write text with an export."""
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+from typing import Any
+
+from ptb_lm.inference.opening import metadata
+from ptb_lm.inference.state_layout import StateLayout
+from ptb_lm.model.language_model import LanguageModel
+from ptb_lm.runs.trained_run import TrainedRun
+
+FORMAT = 1  # of model.json, and of what goes into the model and comes out of it
+
+
+def write_folder(
+    path: pathlib.Path,
+    name: str,
+    content: bytes,
+    run: TrainedRun,
+    model: LanguageModel,
+    export_dtype: str,
+) -> None:
+    """Writes a folder with a model, and with model.json beside it.
+
+    model.json has the vocabulary, the rule that makes tokens of text (`token_type`,
+    `normalize`), the ids of ``<unk>`` and of a line end (null where there is none),
+    the parts of a state in their order, and the digest of the model's file.
+
+    Args:
+      path: the folder, which is not there yet.
+      name: of the model's file.
+      content: of the model's file.
+      run: the run.
+      model: its model.
+      export_dtype: of the weights in the file.
+
+    Raises:
+      OSError: it cannot be written.
+    """
+    facts: dict[str, Any] = {"format": FORMAT, **metadata(run, model)}
+    facts |= {
+        "export_dtype": export_dtype,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "state": [dataclasses.asdict(part) for part in StateLayout(model).parts],
+        "normalize": run.config.data.normalize,
+        "line_end_id": run.line_end_id,
+        "unknown_id": run.vocabulary.unknown_id,
+        "tokens": run.vocabulary.tokens,
+    }
+    path.mkdir()
+    (path / name).write_bytes(content)
+    text = json.dumps(facts, ensure_ascii=False, indent=1) + "\n"
+    (path / "model.json").write_text(text, encoding="utf-8")
