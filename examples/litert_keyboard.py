@@ -74,7 +74,7 @@ class Keyboard:
 
 
 def main():
-    """Runs the command line; a mistake ends in one line."""
+    """Runs the command line; returns the exit status. A mistake ends in one line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=pathlib.Path, help="with model.tflite")
     parser.add_argument("text", help="what was typed so far")
@@ -84,10 +84,13 @@ def main():
         keyboard = Keyboard(options.folder)
     except Exception as error:  # files that are not ours make it raise almost anything
         reason = " ".join(str(error).split()) or type(error).__name__
-        sys.exit(f"litert_keyboard.py: {options.folder}: not usable: {reason}")
+        message = f"{options.folder}: not a LiteRT export of ptb_lm: {reason}"
+        print(f"litert_keyboard.py: {message}", file=sys.stderr)
+        return 2
     for word, probability in keyboard.type(options.text, options.count):
         print(f"{word:20} {probability:.3f}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

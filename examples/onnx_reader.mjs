@@ -143,6 +143,6 @@ if (globalThis.process?.argv[1]?.endsWith("onnx_reader.mjs")) {
   const { readFile } = await import("node:fs/promises");
   await main(parseArgs, readFile).catch((error) => {
     console.error(`onnx_reader.mjs: ${String(error.message).split("\n")[0]}`);
-    process.exitCode = 1;
+    process.exitCode = 2;
   });
 }

@@ -95,7 +95,7 @@ class Reader:
 
 
 def main():
-    """Runs the command line; a mistake ends in one line."""
+    """Runs the command line; returns the exit status. A mistake ends in one line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("folder", type=pathlib.Path, help="with model.onnx")
     parser.add_argument("--text", help="score this text instead of generating")
@@ -109,16 +109,19 @@ def main():
         reader = Reader(options.folder)
     except Exception as error:  # files that are not ours make it raise almost anything
         reason = " ".join(str(error).split()) or type(error).__name__
-        sys.exit(f"onnx_reader.py: {options.folder}: not an ONNX export: {reason}")
+        message = f"{options.folder}: not an ONNX export of ptb_lm: {reason}"
+        print(f"onnx_reader.py: {message}", file=sys.stderr)
+        return 2
     if options.text is None:
         drawing = options.num_tokens, options.temperature, options.top_k, options.seed
         print(reader.generate(options.prompt, *drawing))
-        return
+        return 0
     tokens, nats = reader.score(options.text)
     for token, value in zip(tokens, nats, strict=True):
         print(f"{token!r:20} {value:.4f}")
     print(f"perplexity {np.exp(np.mean(nats)):.3f}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,0 +1,35 @@
+"""Runs in several export formats, and processes that read them with little else."""
+
+import json
+import subprocess
+import sys
+
+from ptb_lm.config import EvaluationConfig
+from ptb_lm.export.exporter import export_run, formats
+from ptb_lm.runs.trained_run import TrainedRun
+
+# What a process that reads an export must neither have nor need.
+ALONE = """
+import json, sys
+for name in ("ptb_lm", "run_ptb", "tensorflow", "keras"):
+    sys.modules[name] = None
+import numpy as np
+"""
+
+
+def export(run, name, **options):
+    """Exports a run's best weights in one format; returns the path."""
+    wanted = formats(EvaluationConfig(export_format=name, **options))
+    (path,) = export_run(TrainedRun(run), wanted)
+    return path
+
+
+def run_alone(code, *arguments):
+    """What code prints as JSON in a process without this project and TensorFlow."""
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", ALONE + code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
