@@ -53,6 +53,8 @@ class Keyboard:
 
         The last word may be unfinished; after a space the next word is completed.
         """
+        if self.line_end is not None:
+            text = text.replace("\n", f" {self.tokens[self.line_end]} ")
         words = (text.lower() if self.letters else text).split(" ")
         self.start()
         for word in filter(None, words[:-1]):

@@ -23,15 +23,20 @@ class Reader:
     def __init__(self, folder):
         """Opens a folder; ValueError where it is not a whole export."""
         content = (folder / "model.onnx").read_bytes()
-        self.facts = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        if self.facts["format"] != 1:
-            raise ValueError(f"of format {self.facts['format']}, not 1")
-        if hashlib.sha256(content).hexdigest() != self.facts["sha256"]:
+        facts = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        if facts["format"] != 1:
+            raise ValueError(f"of format {facts['format']}, not 1")
+        if hashlib.sha256(content).hexdigest() != facts["sha256"]:
             raise ValueError("model.onnx is damaged, or not that of model.json")
         self.session = onnxruntime.InferenceSession(content)
-        self.tokens, self.line_end = self.facts["tokens"], self.facts["line_end_id"]
+        self.take_vocabulary(facts)
+
+    def take_vocabulary(self, facts):
+        """Takes the tokens and the rule that makes them, as model.json has them."""
+        self.facts = facts
+        self.tokens, self.line_end = facts["tokens"], facts["line_end_id"]
         self.ids = {token: index for index, token in enumerate(self.tokens)}
-        self.words = self.facts["token_type"] == "word"
+        self.words = facts["token_type"] == "word"
 
     def encode(self, text, close_lines):
         """Ids of a text; close_lines ends the last line, as in a corpus."""

@@ -8,20 +8,8 @@ from hypothesis import strategies as st
 from ptb_lm.data.token_rules import TokenRules
 from ptb_lm.data.vocabulary import Vocabulary
 from ptb_lm.inference.graph_tokenizer import GraphTokenizer
-from tests.support.corpora import ALL_RULES
+from tests.support.corpora import ALL_RULES, HARD_TEXTS
 from tests.support.models import VOCABULARY
-
-# White space of every kind, what looks like it, tokens that mean something, and all.
-TEXTS = st.lists(
-    st.one_of(
-        st.sampled_from([*"aB1 \n\r\t\x0b\x1c\x85\xa0\u2003\u3000\u200b\ufeff\u180e"]),
-        st.sampled_from(["\r\n", "<eos>", "<unk>", "The Time", "\u00e9", "e\u0301"]),
-        st.sampled_from(["\u212a", "_", "\0", "\U0001f600"]),
-        st.text(max_size=3),
-    ),
-    max_size=12,
-).map("".join)
-
 
 def tokenizer_of(rules, tokens):
     return GraphTokenizer(Vocabulary(tokens), rules.token_type, rules.normalize)
@@ -36,7 +24,7 @@ def tokens_of(rules):
 @pytest.mark.parametrize("rules", ALL_RULES, ids=str)
 @pytest.mark.parametrize("close_lines", [False, True])
 @settings(max_examples=60)
-@given(texts=st.lists(TEXTS, min_size=1, max_size=4))
+@given(texts=st.lists(HARD_TEXTS, min_size=1, max_size=4))
 def test_texts_are_split_as_in_python(rules, close_lines, texts):
     split = tokenizer_of(rules, tokens_of(rules)).split(tf.constant(texts), close_lines)
     found = [[token.decode() for token in row] for row in split.to_list()]

@@ -24,6 +24,15 @@ TEXTS = {
 }
 
 WORDS = st.sampled_from(["a", "b", "c", "dd", "<unk>", "é", "日本語", "naïve", "-"])
+# White space of every kind, what looks like it, tokens that mean something, and all.
+HARD_PIECES = [
+    *"aB1 \n\r\t\x0b\x1c\x85\xa0\u2003\u3000\u200b\ufeff\u180e",
+    *("\r\n", "<eos>", "<unk>", "The Time", "\u00e9", "e\u0301"),
+    *("\u212a", "_", "\0", "\U0001f600"),
+]
+HARD_TEXTS = st.lists(
+    st.one_of(st.sampled_from(HARD_PIECES), st.text(max_size=3)), max_size=12
+).map("".join)
 LINES = st.lists(st.lists(WORDS, max_size=5), min_size=1, max_size=8)
 
 

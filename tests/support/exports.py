@@ -1,6 +1,7 @@
 """Runs in several export formats, and processes that read them with little else."""
 
 import json
+import pathlib
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ from ptb_lm.config import EvaluationConfig
 from ptb_lm.export.exporter import export_run, formats
 from ptb_lm.runs.trained_run import TrainedRun
 
+EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples"
 # What a process that reads an export must neither have nor need.
 ALONE = """
 import json, sys
@@ -24,12 +26,24 @@ def export(run, name, **options):
     return path
 
 
+def example_alone(name, *arguments):
+    """Runs an example in a process without this project and TensorFlow."""
+    code = "import runpy\ndel sys.argv[0]\n"
+    code += "runpy.run_path(sys.argv[0], run_name='__main__')"
+    return _alone(code, EXAMPLES / name, *arguments)
+
+
 def run_alone(code, *arguments):
-    """What code prints as JSON in a process without this project and TensorFlow."""
-    done = subprocess.run(
+    """What code prints as JSON in such a process."""
+    done = _alone(code, *arguments)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _alone(code, *arguments):
+    """A process that has run code."""
+    return subprocess.run(
         [sys.executable, "-I", "-c", ALONE + code, *map(str, arguments)],
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
