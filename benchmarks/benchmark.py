@@ -29,6 +29,7 @@ from workers import (
     LAYERS,
     MATRIX_SIZE,
     PRESETS,
+    STEPS,
     STREAMS,
     VOCABULARY,
 )
@@ -39,6 +40,7 @@ SIDES = {
     "train": ("ours", "pytorch", "keras", "ceiling"),
     "evaluate": ("ours", "pytorch"),
     "sample": ("ours", "ours, 32 streams", "pytorch", "ceiling"),
+    **{workload: ("ours", "pytorch") for workload in STEPS},
 }
 
 
@@ -85,7 +87,7 @@ class Worker:
 
 
 def compare(workload, preset, arguments):
-    """Measures all sides of one row; returns its figures."""
+    """Measures all sides of one row; returns its figures, None without our side."""
     workers = [
         Worker(
             arguments.torch_python if side == "pytorch" else sys.executable,
@@ -99,6 +101,10 @@ def compare(workload, preset, arguments):
     workers = [worker for worker in workers if worker.available]
     for side in missing:
         print(f"{side} is not available here; its columns stay empty", flush=True)
+    if "ours" in missing:
+        for worker in workers:
+            worker.finish()
+        return None
     rates = {worker.side: [] for worker in workers}
     for number in range(-1, arguments.rounds):  # the first round sets the lengths
         # Every other round runs backwards, so that no side always follows another.
@@ -125,6 +131,8 @@ def units(side, workload, preset):
     if workload == "sample":
         streams = STREAMS if side == "ours, 32 streams" else 1
         return 1 if side == "ceiling" else DRAWN * streams
+    if workload in STEPS:
+        return DRAWN
     return BATCH * steps if workload == "train" else CHUNK
 
 
@@ -218,6 +226,9 @@ def parse_arguments():
     parser.add_argument("--figure", default=str(FIGURE), help="file for the bars")
     parser.add_argument("--evaluate", default="medium", help="presets to evaluate")
     parser.add_argument("--sample", default="medium", help="presets to sample from")
+    parser.add_argument(
+        "--step", default="medium", help="presets whose exports read token by token"
+    )
     return parser.parse_args()
 
 
@@ -226,10 +237,15 @@ def main():
     plan = [("train", name) for name in arguments.presets.split(",") if name]
     plan += [("evaluate", name) for name in arguments.evaluate.split(",") if name]
     plan += [("sample", name) for name in arguments.sample.split(",") if name]
+    stepping = [name for name in arguments.step.split(",") if name]
+    plan += [(workload, name) for name in stepping for workload in STEPS]
     rows = []
     for workload, preset in plan:
         print(f"{preset}, {workload}: {arguments.rounds} rounds", flush=True)
-        rows.append(compare(workload, preset, arguments))
+        row = compare(workload, preset, arguments)
+        if row is None:
+            continue
+        rows.append(row)
         result = {"machine": machine(), "rows": rows}
         pathlib.Path(arguments.output).write_text(json.dumps(result, indent=1) + "\n")
         print(table(rows[-1:]), flush=True)

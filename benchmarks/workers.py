@@ -12,10 +12,13 @@ after every layer with a fresh mask at each time step, loss summed over time,
 clipping by the global norm, SGD.
 """
 
+import concurrent.futures
+import multiprocessing
 import os
 import pathlib
 import resource
 import sys
+import tempfile
 import time
 
 import numpy as np
@@ -27,6 +30,14 @@ CHUNK = 1024  # tokens of a chunk of exact evaluation, for PyTorch
 DRAWN = 20  # tokens of a stream that are drawn in one repetition
 STREAMS = 32
 MATRIX_SIZE = 2048
+# One stream, token by token, as a program of the user reads an export.
+STEPS = (
+    "step, SavedModel",
+    "step, onnxruntime",
+    "step, onnxruntime int8",
+    "step, LiteRT",
+    "step, LiteRT int8",
+)
 
 # Preset: hidden, time steps, keep probability, largest gradient norm, init scale.
 PRESETS = {
@@ -210,16 +221,22 @@ def evaluate_torch(preset):
     return work
 
 
-def sample_ours(preset, streams=1):
-    """The exported model's generate; a repetition is DRAWN tokens a stream."""
-    tf, run_ptb = import_tensorflow()
+def text_model_of(preset):
+    """The functions of an export, with random weights and a made-up vocabulary."""
+    _, run_ptb = import_tensorflow()
     from ptb_lm.data.vocabulary import Vocabulary
     from ptb_lm.inference.text_model import TextModel
     from ptb_lm.model.language_model import build_model
 
     model = build_model(run_ptb.parse([f"--model={preset}"]), VOCABULARY)
     words = ["<eos>", *(f"word{number}" for number in range(1, VOCABULARY))]
-    text_model = TextModel(model, Vocabulary(words))
+    return TextModel(model, Vocabulary(words))
+
+
+def sample_ours(preset, streams=1):
+    """The exported model's generate; a repetition is DRAWN tokens a stream."""
+    tf, _ = import_tensorflow()
+    text_model = text_model_of(preset)
     prompts = tf.constant(["word7"] * streams)
 
     def work(repetitions):
@@ -251,6 +268,114 @@ def sample_torch(preset):
                 ids = torch.multinomial(torch.softmax(logits, dim=1), 1)
 
     return work
+
+
+def step_saved_model(preset):
+    """The SavedModel's step, a token a call; a repetition is DRAWN tokens.
+
+    In all workers of this workload the caller carries the state, and takes the
+    log-probabilities of the next token as a NumPy array.
+    """
+    tf, _ = import_tensorflow()
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "saved_model"
+        in_a_process(write_saved_model, preset, path)
+        model = tf.saved_model.load(str(path))
+
+    def work(repetitions):
+        state = model.initial_state(1)["state"]
+        for number in range(repetitions * DRAWN):
+            stepped = model.step(np.array([[number % VOCABULARY]], np.int32), state)
+            stepped["log_probabilities"].numpy()
+            state = stepped["state"]
+
+    return work
+
+
+def step_torch(preset):
+    """nn.LSTM and log_softmax, a token a call."""
+    import torch
+
+    model = torch_model(preset).eval()
+
+    def work(repetitions):
+        state = (torch.zeros(LAYERS, 1, PRESETS[preset][0]),) * 2
+        with torch.inference_mode():
+            for number in range(repetitions * DRAWN):
+                ids = torch.tensor([[number % VOCABULARY]])
+                logits, state = model(ids, state)
+                torch.log_softmax(logits, dim=1).numpy()
+
+    return work
+
+
+def step_onnxruntime(preset, int8=False):
+    """The ONNX export in onnxruntime, a token a call."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(in_a_process(onnx_file, preset, int8))
+    names = ["log_probabilities", "next_state"]
+
+    def work(repetitions):
+        state = np.zeros([1, state_width(preset)], np.float32)
+        for number in range(repetitions * DRAWN):
+            ids = np.array([[number % VOCABULARY]], np.int32)
+            _, state = session.run(names, {"ids": ids, "state": state})
+
+    return work
+
+
+def step_litert(preset, int8=False):
+    """The LiteRT export, a token a call."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    content = in_a_process(litert_file, preset, int8)
+    interpreter = Interpreter(model_content=content, num_threads=os.cpu_count())
+    step = interpreter.get_signature_runner()
+
+    def work(repetitions):
+        state = np.zeros([1, state_width(preset)], np.float32)
+        for number in range(repetitions * DRAWN):
+            ids = np.array([[number % VOCABULARY]], np.int32)
+            state = step(ids=ids, state=state)["state"]
+
+    return work
+
+
+def state_width(preset):
+    """H and c of all layers."""
+    return 2 * LAYERS * PRESETS[preset][0]
+
+
+def in_a_process(function, *arguments):
+    """What a function returns in a process of its own.
+
+    So that the memory of this process is that of the program that it measures.
+    """
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+def write_saved_model(preset, path):
+    """The functions of an export, as a SavedModel."""
+    text_model_of(preset).save(path)
+
+
+def onnx_file(preset, int8):
+    """The ONNX export, as bytes."""
+    model = text_model_of(preset).keras_model()
+    from ptb_lm.export.onnx_step import onnx_step
+
+    return onnx_step(model, int8)
+
+
+def litert_file(preset, int8):
+    """The LiteRT export, as bytes."""
+    model = text_model_of(preset).keras_model()
+    from ptb_lm.export.litert import litert_step
+
+    return litert_step(model, int8)
 
 
 def read_memory(preset):
@@ -294,6 +419,12 @@ WORKERS = {
     ("ours, 32 streams", "sample"): lambda preset: sample_ours(preset, STREAMS),
     ("pytorch", "sample"): sample_torch,
     ("ceiling", "sample"): read_memory,
+    ("ours", "step, SavedModel"): step_saved_model,
+    ("ours", "step, onnxruntime"): step_onnxruntime,
+    ("ours", "step, onnxruntime int8"): lambda preset: step_onnxruntime(preset, True),
+    ("ours", "step, LiteRT"): step_litert,
+    ("ours", "step, LiteRT int8"): lambda preset: step_litert(preset, True),
+    **{("pytorch", workload): step_torch for workload in STEPS},
     ("ceiling", "train"): lambda preset: multiply_matrices(MATRIX_SIZE),
 }
 

@@ -12,7 +12,11 @@ import pathlib
 import sys
 
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
+
+try:
+    from ai_edge_litert.interpreter import Interpreter
+except ModuleNotFoundError:
+    sys.exit("litert_keyboard.py: LiteRT is missing (pip install ai-edge-litert)")
 
 
 class Keyboard:

@@ -121,7 +121,9 @@ async function main(parseArgs, readFile) {
   });
   if (positionals.length !== 1) throw new Error("name one folder, with model.onnx");
   const [folder] = positionals;
-  const ort = await import("onnxruntime-node");
+  const ort = await import("onnxruntime-node").catch(() => {
+    throw new Error("onnxruntime-node is missing (npm install onnxruntime-node)");
+  });
   const facts = JSON.parse(await readFile(`${folder}/model.json`, "utf-8"));
   const model = new Uint8Array(await readFile(`${folder}/model.onnx`));
   const reader = await Reader.open(ort, model, facts);

@@ -12,7 +12,11 @@ import re
 import sys
 
 import numpy as np
-import onnxruntime
+
+try:
+    import onnxruntime
+except ModuleNotFoundError:
+    sys.exit("onnx_reader.py: onnxruntime is missing (pip install onnxruntime)")
 
 CHUNK = 256  # tokens that are scored at once: their scores take CHUNK * vocabulary
 

@@ -34,7 +34,7 @@ class OnnxFolder(ExportFormat):
                 raise
             raise UserError(
                 "--export_format=onnx: the package onnx is missing"
-                " (pip install 'onnx>=1.20,<2')"
+                " (pip install 'onnx>=1.23,<2')"
             ) from error
         content = onnx_step(model, int8=self._export_dtype == "int8")
         write_folder(path, "model.onnx", content, run, model, self._export_dtype)

@@ -20,11 +20,19 @@ WIDTHS = {"embedding_size": 7, "layer_sizes": "12,9"}
 MODELS = {
     "lstm": {},
     "lstm-tied": {"tied": True, **WIDTHS},
-    "lstm-characters": {"token_type": "char", "vocabulary": CHARACTERS, "num_layers": 3},
+    "lstm-characters": {
+        "token_type": "char",
+        "vocabulary": CHARACTERS,
+        "num_layers": 3,
+    },
     "gru": WIDTHS,
     "gru-tied": {"tied": True, "embedding_size": 13},
     "rnn": {"embedding_size": 4},
-    "rnn-tied-characters": {"token_type": "char", "vocabulary": CHARACTERS, "tied": True},
+    "rnn-tied-characters": {
+        "token_type": "char",
+        "vocabulary": CHARACTERS,
+        "tied": True,
+    },
     "mogrifier": {"mogrifier_rounds": 4, **WIDTHS},
     "mogrifier-tied": {"mogrifier_rank": 3, "tied": True},
 }
@@ -174,7 +182,8 @@ def test_without_the_package_onnx(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     assert run_ptb.main(command(run)) == 2
     assert one_line(capsys) == (
-        "--export_format=onnx: the package onnx is missing (pip install 'onnx>=1.20,<2')"
+        "--export_format=onnx: the package onnx is missing (pip install"
+        " 'onnx>=1.23,<2')"
     )
 
 

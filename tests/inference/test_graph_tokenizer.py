@@ -11,6 +11,7 @@ from ptb_lm.inference.graph_tokenizer import GraphTokenizer
 from tests.support.corpora import ALL_RULES, HARD_TEXTS
 from tests.support.models import VOCABULARY
 
+
 def tokenizer_of(rules, tokens):
     return GraphTokenizer(Vocabulary(tokens), rules.token_type, rules.normalize)
 
