@@ -107,6 +107,7 @@ def test_every_flag_in_the_documents_exists():
     names |= {"logdir"}  # of TensorBoard
     names |= {"rounds", "presets", "torch_python", "other"}  # of the benchmarks
     names |= {"out"}  # of the example with MNIST
+    names |= {"rest_api_port", "model_base_path", "model_name"}  # of the server
     others = r"(?m)^.*\b(saved_model_cli|pip|ruff|git|pre-commit)\b.*$"
     for document, text in DOCUMENTS.items():
         for name in re.findall(r"--([a-z0-9_]+)", re.sub(others, "", text)):
