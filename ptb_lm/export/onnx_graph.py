@@ -30,11 +30,13 @@ class Graph:
 
     Attributes:
       int8: whether matrices are stored as int8.
+      names: of the weights of the model.
     """
 
     def __init__(self, weights: Mapping[str, np.ndarray], int8: bool):
         """Begins a graph with the weights of a model, by their names."""
         self.int8 = int8
+        self.names = list(weights)
         self._weights = weights
         self._unused = set(weights)
         self._numbers = itertools.count()
@@ -49,7 +51,7 @@ class Graph:
     def weights_of(self, layer: str) -> list[str]:
         """Names of a layer's weights, without the layer's."""
         start = f"{layer}/"
-        names = [name for name in self._weights if name.startswith(start)]
+        names = [name for name in self.names if name.startswith(start)]
         return [name.removeprefix(start) for name in names]
 
     def add(

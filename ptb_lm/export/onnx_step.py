@@ -1,11 +1,14 @@
 """A language model as one ONNX graph: the function `step` of the SavedModel."""
 
+from typing import Any
+
 import onnx
 from onnx import TensorProto, helper
 
 from ptb_lm.errors import UserError
 from ptb_lm.export.onnx_graph import Graph
 from ptb_lm.export.onnx_layers import LAYERS
+from ptb_lm.export.onnx_softmaxes import SOFTMAXES
 from ptb_lm.inference.state_layout import StateLayout
 from ptb_lm.model.language_model import LanguageModel
 
@@ -25,12 +28,8 @@ def onnx_step(model: LanguageModel, int8: bool) -> bytes:
       UserError: ONNX cannot express the model, or one file cannot hold it.
     """
     options, layout = model.options, StateLayout(model)
-    write_layer = LAYERS.get(options.cell)
-    if write_layer is None:
-        raise UserError(
-            f"--export_format=onnx: cannot express --cell={options.cell}, only"
-            f" {', '.join(LAYERS)}"
-        )
+    write_layer = _member(LAYERS, "cell", options.cell)
+    write_softmax = _member(SOFTMAXES, "softmax", options.softmax)
     weights = {name: value.numpy() for name, value in model.named_variables().items()}
     graph = Graph(weights, int8)
     parts = [graph.new_name(part.name) for part in layout.parts]
@@ -43,32 +42,29 @@ def onnx_step(model: LanguageModel, int8: bool) -> bytes:
         sequence, after = write_layer(graph, layer.name, sequence, state)
         final += after
     graph.add("Concat", final, ["next_state"], axis=1)
-    _add_softmax(graph, model, sequence)
-    scores = ["n", "t", model.vocab_size]
+    features = graph.add("Transpose", [sequence], perm=[1, 0, 2])
+    flat = graph.add("Reshape", [features, graph.integers(-1, options.last_units)])
+    shape = graph.add("Shape", ["ids"])
+    shape = graph.add("Concat", [shape, graph.integers(model.vocab_size)], axis=0)
+    scores = write_softmax(graph, flat, options)
+    graph.add("Reshape", [scores, shape], ["log_probabilities"])
     return graph.finish(
         [_info("ids", TensorProto.INT32, "n", "t"), _state("state", layout)],
         [
-            _info("log_probabilities", TensorProto.FLOAT, *scores),
+            _info("log_probabilities", TensorProto.FLOAT, "n", "t", model.vocab_size),
             _state("next_state", layout),
         ],
     )
 
 
-def _add_softmax(graph: Graph, model: LanguageModel, sequence: str) -> None:
-    """Outputs of the last layer, [t, n, units] -> log_probabilities."""
-    options = model.options
-    shape = graph.add("Shape", ["ids"])
-    shape = graph.add("Concat", [shape, graph.integers(model.vocab_size)], axis=0)
-    features = graph.add("Transpose", [sequence], perm=[1, 0, 2])
-    flat = graph.integers(-1, options.last_units)
-    features = graph.add("Reshape", [features, flat])
-    if model.projection is not None:
-        features = graph.product(features, "projection")
-    matrix = "embedding" if options.tied else "softmax_kernel"
-    bias = graph.constant(graph.weight("softmax_bias"), "softmax_bias")
-    logits = graph.product(features, matrix, bias, transposed=options.tied)
-    scores = graph.add("LogSoftmax", [logits], axis=1)
-    graph.add("Reshape", [scores, shape], ["log_probabilities"])
+def _member(table: dict[str, Any], option: str, name: str) -> Any:
+    """How ONNX expresses a component; UserError if it cannot."""
+    if name not in table:
+        raise UserError(
+            f"--export_format=onnx: cannot express --{option}={name}, only"
+            f" {', '.join(table)}"
+        )
+    return table[name]
 
 
 def _info(name: str, kind: int, *shape: str | int) -> onnx.ValueInfoProto:

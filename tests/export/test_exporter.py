@@ -144,5 +144,6 @@ def test_names_of_formats(capsys, tmp_path):
     command = ["--mode=export", f"--save_path={folder.path}", "--export_format=onnx2"]
     assert run_ptb.main(command) == 2
     assert capsys.readouterr().err == (
-        "run_ptb.py: --export_format=onnx2: must be one of saved_model, keras\n"
+        "run_ptb.py: --export_format=onnx2: must be one of saved_model, keras, onnx,"
+        " litert; did you mean onnx?\n"
     )

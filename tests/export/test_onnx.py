@@ -11,7 +11,7 @@ import tensorflow as tf
 import run_ptb
 from ptb_lm.data.vocabulary import Vocabulary
 from ptb_lm.errors import UserError
-from ptb_lm.export import onnx_graph, onnx_layers
+from ptb_lm.export import onnx_graph, onnx_layers, onnx_softmaxes
 from tests.support.exports import export, run_alone
 from tests.support.models import make_run
 
@@ -34,6 +34,8 @@ MODELS = {
         "tied": True,
     },
     "mogrifier": {"mogrifier_rounds": 4, **WIDTHS},
+    "lstm-adaptive": {"softmax": "adaptive", "softmax_cutoffs": "5,12"},
+    "gru-adaptive-head-alone": {"softmax": "adaptive", "softmax_cutoffs": "99"},
     "mogrifier-tied": {"mogrifier_rank": 3, "tied": True},
 }
 TOKENS = 1000
@@ -161,6 +163,15 @@ def test_a_cell_that_onnx_lacks(tmp_path, capsys, monkeypatch):
     assert not (run / "onnx").exists()
 
 
+def test_a_softmax_that_onnx_lacks(tmp_path, capsys, monkeypatch):
+    run = make_run(tmp_path / "run").path
+    monkeypatch.delitem(onnx_softmaxes.SOFTMAXES, "full")
+    assert run_ptb.main(command(run)) == 2
+    assert one_line(capsys) == (
+        "--export_format=onnx: cannot express --softmax=full, only adaptive"
+    )
+
+
 def test_a_weight_that_the_graph_lacks():
     """As a model would have that is no longer what the exporter knows."""
     graph = onnx_graph.Graph({"embedding": np.ones([2, 3], np.float32)}, False)
@@ -177,7 +188,7 @@ def test_a_model_too_large_for_one_file(tmp_path, capsys, monkeypatch):
 
 def test_without_the_package_onnx(tmp_path, capsys, monkeypatch):
     run = make_run(tmp_path / "run").path
-    for name in ("onnx_step", "onnx_layers", "onnx_graph"):
+    for name in ("onnx_step", "onnx_layers", "onnx_softmaxes", "onnx_graph"):
         monkeypatch.delitem(sys.modules, f"ptb_lm.export.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "onnx", None)
     assert run_ptb.main(command(run)) == 2
