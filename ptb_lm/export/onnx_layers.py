@@ -102,7 +102,7 @@ def _mogrifier_step(
       after: names for h and c after the step, and for the output, which is h.
     """
     h, c, x = before
-    two = graph.constant(np.float32(2.0))
+    two = graph.constant(np.array(2.0, np.float32))
     value = ""
     for name in [name for name in matrices if name[:2] in ("q_", "r_")]:
         by_state = name.startswith("q")

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import pathlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -77,7 +77,7 @@ class TrainedRun:
         except UserError:  # the first epoch may not be over
             return None
 
-    def model(self, **options: str) -> "LanguageModel":
+    def model(self, **options: Any) -> "LanguageModel":
         """The model with these weights.
 
         Args:
