@@ -12,6 +12,7 @@ import run_ptb
 from ptb_lm.data.vocabulary import Vocabulary
 from ptb_lm.errors import UserError
 from ptb_lm.export import onnx_graph, onnx_layers, onnx_softmaxes
+from tests.support.documents import PROJECT
 from tests.support.exports import export, run_alone
 from tests.support.models import make_run
 
@@ -191,6 +192,7 @@ def test_without_the_package_onnx(tmp_path, capsys, monkeypatch):
     for name in ("onnx_step", "onnx_layers", "onnx_softmaxes", "onnx_graph"):
         monkeypatch.delitem(sys.modules, f"ptb_lm.export.{name}", raising=False)
     monkeypatch.setitem(sys.modules, "onnx", None)
+    assert '"onnx>=1.23,<2"' in (PROJECT / "pyproject.toml").read_text()
     assert run_ptb.main(command(run)) == 2
     assert one_line(capsys) == (
         "--export_format=onnx: the package onnx is missing (pip install"
