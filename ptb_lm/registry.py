@@ -165,6 +165,7 @@ EXPORT_FORMATS = Registry(
     "export format",
     saved_model=("ptb_lm.export.saved_model:FORMAT", "needs TensorFlow alone"),
     keras=("ptb_lm.export.keras_file:FORMAT", "Keras's own file"),
+    arpa=("ptb_lm.export.arpa:FORMAT", "n-grams of the training text, for KenLM"),
 )
 MODES = Registry(
     "mode",

@@ -185,7 +185,7 @@ ADAPTED = {
             [{"data_path": "corpus"}, {"text_file": "text.txt"}, ADAPTED],
         ),
         ("neighbours", [{}]),
-        ("export", [{"export_format": "keras"}]),
+        ("export", [{"export_format": "arpa"}]),
         ("report", [{}]),
     ],
 )
