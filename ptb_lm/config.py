@@ -690,8 +690,8 @@ class EvaluationConfig(Validated):
     text_file: str = option(
         "",
         "Text file that evaluate scores instead of a split, or that score and features"
-        " read if --text is not set, one sentence per line; or the list that rescore"
-        " or pairs reads. -: standard input.",
+        " read if --text is not set; or the list of rescore or pairs. One sentence per"
+        " line. -: standard input.",
         defines_run=False,
         common=True,
         is_path=True,

@@ -173,15 +173,9 @@ MODES = Registry(
     evaluate=("ptb_lm.commands.evaluate:MODE", "prints the perplexity of a text"),
     sample=("ptb_lm.commands.sample:MODE", "generates text"),
     score=("ptb_lm.commands.score:MODE", "prints the surprisal of each token"),
-    rescore=("ptb_lm.commands.rescore:MODE", "sorts n-best lists by a new score"),
-    pairs=(
-        "ptb_lm.commands.pairs:MODE",
-        "says how often the good sentence of a minimal pair is the likelier one",
-    ),
-    features=(
-        "ptb_lm.commands.features:MODE",
-        "writes the states of the last layer after each token",
-    ),
+    rescore=("ptb_lm.commands.rescore:MODE", "sorts n-best lists"),
+    pairs=("ptb_lm.commands.pairs:MODE", "judges minimal pairs"),
+    features=("ptb_lm.commands.features:MODE", "writes the last layer's states"),
     neighbours=(
         "ptb_lm.commands.neighbours:MODE",
         "lists the words with the nearest embeddings",
