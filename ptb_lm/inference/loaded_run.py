@@ -21,7 +21,9 @@ from ptb_lm.inference.features import features_of, mean_of
 from ptb_lm.inference.opening import text_model
 from ptb_lm.inference.scored_text import ScoredText, scored_text
 from ptb_lm.inference.text_model import TextModel
+from ptb_lm.options import parse_weights
 from ptb_lm.runs.trained_run import TrainedRun
+from ptb_lm.system.quiet_start import tensorflow_warnings_held_back
 
 DEFAULTS = GenerationConfig()
 
@@ -194,8 +196,11 @@ class LoadedRun(TrainedRun):
             ids, name = read(split), f"{corpus_name(data.data_path)} {split}"
         else:
             ids, name = self._encode(text, unknown, close_lines=True).ids, "given"
-        members = Members(config, [self], read)
-        return score_run(self, ids, config, name, members.method())
+        weights = parse_weights(config.evaluation.mixture_weights)
+        members = Members(config, [self], read, weights=weights)
+        # It warns of a function that is traced again, as that of each method is.
+        with tensorflow_warnings_held_back():
+            return score_run(self, ids, config, name, members.method())
 
     @functools.cached_property
     def _text_model(self) -> TextModel:
