@@ -2,7 +2,9 @@
 
 The sentences of the built-in corpus are: no word says anything of the next sentence.
 What a cache or dynamic evaluation gained there would be a leak of the text that is
-still to come, or of the text that they are tuned on.
+still to come, or of the text that they are tuned on. The network is trained to the end,
+because to a half-trained one dynamic evaluation is more training: after 5 epochs of 100
+units it gains 1.5 %.
 """
 
 import numpy as np
@@ -16,8 +18,6 @@ from ptb_lm.evaluation.adaptation import Adaptation
 from ptb_lm.evaluation.confidence import Sentences, ratio_interval
 from ptb_lm.evaluation.evaluator import Evaluator
 
-# Small and quick, and trained until more training brings little.
-NETWORK = ["--hidden_size=100", "--num_layers=1", "--max_epoch=3", "--max_max_epoch=5"]
 METHODS = {
     "plain": {},
     "cache": {"cache_size": 200},
@@ -28,7 +28,7 @@ METHODS = {
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     path = tmp_path_factory.mktemp("runs") / "run"
-    assert run_ptb.main([f"--save_path={path}", *NETWORK, "--sample_tokens=0"]) == 0
+    assert run_ptb.main([f"--save_path={path}", "--sample_tokens=0"]) == 0
     return ptb_lm.load(path)
 
 
@@ -59,13 +59,13 @@ def perplexity(sentences):
     return np.exp(sentences.nats.sum() / sentences.tokens.sum())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["cache", "dynamic"])
 def test_what_adapts_gains_less_than_one_percent(scores, name):
     assert perplexity(scores[name]) > 0.99 * perplexity(scores["plain"])
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("name", list(METHODS))
 def test_nothing_is_better_than_the_source_of_the_text(run, scores, name):
     """But by the error of a mean over sentences: the interval is of 99.9 %."""
