@@ -165,13 +165,17 @@ EXPORT_FORMATS = Registry(
     "export format",
     saved_model=("ptb_lm.export.saved_model:FORMAT", "needs TensorFlow alone"),
     keras=("ptb_lm.export.keras_file:FORMAT", "Keras's own file"),
+    arpa=("ptb_lm.export.arpa:FORMAT", "n-grams of the training text, for KenLM"),
 )
 MODES = Registry(
     "mode",
     train=("ptb_lm.commands.train:MODE", "trains a model, then evaluates it"),
     evaluate=("ptb_lm.commands.evaluate:MODE", "prints the perplexity of a text"),
     sample=("ptb_lm.commands.sample:MODE", "generates text"),
-    score=("ptb_lm.commands.score:MODE", "prints the probability of each token"),
+    score=("ptb_lm.commands.score:MODE", "prints the surprisal of each token"),
+    rescore=("ptb_lm.commands.rescore:MODE", "sorts n-best lists"),
+    pairs=("ptb_lm.commands.pairs:MODE", "judges minimal pairs"),
+    features=("ptb_lm.commands.features:MODE", "writes the last layer's states"),
     neighbours=(
         "ptb_lm.commands.neighbours:MODE",
         "lists the words with the nearest embeddings",

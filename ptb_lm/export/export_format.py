@@ -3,6 +3,7 @@
 import abc
 import pathlib
 
+from ptb_lm.config import Config
 from ptb_lm.model.language_model import LanguageModel
 from ptb_lm.runs.trained_run import TrainedRun
 
@@ -21,6 +22,10 @@ class ExportFormat(abc.ABC):
     by_default: bool = False
     reader: str
 
+    def with_options(self, config: Config) -> "ExportFormat":
+        """The format as the options of a command ask for it; by default, itself."""
+        return self
+
     @abc.abstractmethod
     def write(self, run: TrainedRun, model: LanguageModel, path: pathlib.Path) -> None:
         """Writes the file or folder; nobody reads it before this returns.
@@ -34,6 +39,10 @@ class ExportFormat(abc.ABC):
           UserError: the format cannot express this model.
           OSError, tf.errors.OpError: it cannot be written.
         """
+
+    def content(self, run: TrainedRun) -> str:
+        """What of the run is in it; the terminal shows this."""
+        return f"the {run.kind} weights"
 
     @abc.abstractmethod
     def hint(self, path: pathlib.Path) -> str:

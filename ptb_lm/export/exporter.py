@@ -8,6 +8,7 @@ import time
 
 import tensorflow as tf
 
+from ptb_lm.config import Config
 from ptb_lm.errors import UserError
 from ptb_lm.export.export_format import ExportFormat
 from ptb_lm.registry import EXPORT_FORMATS
@@ -15,10 +16,13 @@ from ptb_lm.runs.trained_run import TrainedRun
 from ptb_lm.system import files
 from ptb_lm.system.quiet_start import tensorflow_warnings_held_back
 
+DEFAULTS = Config()
 STALE_SECONDS = 3600  # what an export that was killed left behind is removed then
 
 
-def export_run(run: TrainedRun, export_format: str = "") -> list[pathlib.Path]:
+def export_run(
+    run: TrainedRun, export_format: str = "", config: Config = DEFAULTS
+) -> list[pathlib.Path]:
     """Writes a run's exports into its folder.
 
     It writes all of them under temporary names and syncs them. Only then it renames
@@ -27,6 +31,7 @@ def export_run(run: TrainedRun, export_format: str = "") -> list[pathlib.Path]:
     Args:
       run: the run, with its choice of weights. The export repeats `run.results`.
       export_format: a name in `EXPORT_FORMATS`; empty: all formats with `by_default`.
+      config: of the command, with the options of the formats.
 
     Returns:
       The paths of the exports, in the order of `formats`.
@@ -37,7 +42,7 @@ def export_run(run: TrainedRun, export_format: str = "") -> list[pathlib.Path]:
     """
     # Where cuDNN is in a graph, the graph needs a GPU.
     model = run.model(rnn_mode="fused")
-    wanted = formats(export_format)
+    wanted = formats(export_format, config)
     path = run.path / wanted[0].place
     try:
         _remove_stale(run.path)
@@ -58,11 +63,11 @@ def export_run(run: TrainedRun, export_format: str = "") -> list[pathlib.Path]:
     return [run.path / each.place for each in wanted]
 
 
-def formats(export_format: str = "") -> list[ExportFormat]:
+def formats(export_format: str = "", config: Config = DEFAULTS) -> list[ExportFormat]:
     """The format of a name; for the empty name, all formats with `by_default`."""
     if export_format:
-        return [EXPORT_FORMATS[export_format]]
-    every = [EXPORT_FORMATS[name] for name in EXPORT_FORMATS]
+        return [EXPORT_FORMATS[export_format].with_options(config)]
+    every = [EXPORT_FORMATS[name].with_options(config) for name in EXPORT_FORMATS]
     return [each for each in every if each.by_default]
 
 

@@ -139,8 +139,9 @@ def test_one_format_leaves_the_others(exported_run, tmp_path):
 
 def test_names_of_formats(capsys, tmp_path):
     folder = make_run(tmp_path / "run")
-    command = ["--mode=export", f"--save_path={folder.path}", "--export_format=onnx2"]
+    command = ["--mode=export", f"--save_path={folder.path}", "--export_format=no_such"]
     assert run_ptb.main(command) == 2
     assert capsys.readouterr().err == (
-        "run_ptb.py: --export_format=onnx2: must be one of saved_model, keras\n"
+        "run_ptb.py: --export_format=no_such: must be one of"
+        f" {', '.join(EXPORT_FORMATS)}\n"
     )
