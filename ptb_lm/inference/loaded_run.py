@@ -18,6 +18,7 @@ from ptb_lm.evaluation.evaluator import score_run
 from ptb_lm.evaluation.members import Members
 from ptb_lm.evaluation.metrics import Score
 from ptb_lm.inference.opening import text_model
+from ptb_lm.inference.prediction import Prediction, read_ids
 from ptb_lm.inference.scored_text import ScoredText
 from ptb_lm.inference.text_model import TextModel
 from ptb_lm.runs.trained_run import TrainedRun
@@ -28,10 +29,10 @@ DEFAULTS = GenerationConfig()
 class LoadedRun(TrainedRun):
     """A trained run that generates, scores and gives features: see `ptb_lm.load`.
 
-    It reads a text as the run reads its corpus. A text of `generate`, `score` and
-    `features` begins after a line end, where the vocabulary has one. What they do about
-    tokens that the vocabulary lacks is their argument `unknown`, as ``--unknown``; if
-    there is no ``<unk>``, they leave such tokens out with a warning.
+    It reads a text as the run reads its corpus. A text of `generate`, `score`,
+    `predict` and `features` begins after a line end, where the vocabulary has one. What
+    they do about tokens that the vocabulary lacks is their argument `unknown`, as
+    ``--unknown``; if there is no ``<unk>``, they leave such tokens out with a warning.
     """
 
     def generate(
@@ -112,6 +113,52 @@ class LoadedRun(TrainedRun):
             for row, (_, text) in zip(rows, read, strict=True)
         ]
 
+    def predict(
+        self,
+        text: str,
+        num_expected: int = 5,
+        *,
+        unknown: str = DEFAULTS.unknown,
+        previous: Prediction | None = None,
+    ) -> Prediction:
+        """Says of each token of a text, and of the next one, what was to be expected.
+
+        Args:
+          text: the text; its last line is left open.
+          num_expected: how many of the likeliest tokens to name at every place, at
+            least 1.
+          unknown: as ``--unknown``.
+          previous: what an earlier call gave for a text that begins alike, as one does
+            while it is typed. The result is the same, and sooner there.
+
+        Returns:
+          The tokens with their scores, what was expected in place of each, and the
+          distribution of the token that follows.
+
+        Raises:
+          UserError: unknown="error" and a token is unknown.
+        """
+        if num_expected < 1:
+            raise ValueError(f"num_expected is {num_expected}, not at least 1")
+        ((_, encoded),) = self._read_texts([text], unknown)
+        before = self._before
+        reading = read_ids(
+            self._text_model,
+            self.vocabulary.tokens,
+            np.concatenate([before, encoded.ids]),
+            num_expected,
+            previous and previous.reading,
+        )
+        # Without a line end before it, nothing is expected in place of the first token.
+        first = 0 if len(before) or not len(encoded.ids) else 1
+        return Prediction(
+            self.vocabulary.decode(encoded.ids.tolist()),
+            [None] * first + reading.nats,
+            encoded.unknown(self.vocabulary),
+            [[]] * first + reading.expected,
+            reading,
+        )
+
     def features(
         self, texts: Sequence[str], *, unknown: str = DEFAULTS.unknown
     ) -> list[np.ndarray]:
@@ -129,9 +176,7 @@ class LoadedRun(TrainedRun):
         Raises:
           UserError: unknown="error" and a token is unknown.
         """
-        line_end = self.line_end_id
-        before = np.array([] if line_end is None else [line_end], np.int32)
-        found = []
+        before, found = self._before, []
         for _, text in self._read_texts(texts, unknown):
             whole = tf.constant(np.concatenate([before, text.ids]))
             found.append(self._read(whole).numpy()[len(before) :])
@@ -191,6 +236,12 @@ class LoadedRun(TrainedRun):
 
         signature = [tf.TensorSpec([None], tf.int32)]
         return tf.function(read, input_signature=signature, autograph=False)
+
+    @property
+    def _before(self) -> np.ndarray:
+        """Ids that are read before a text: of a line end, or none; int32 [0 or 1]."""
+        line_end = self.line_end_id
+        return np.array([] if line_end is None else [line_end], np.int32)
 
     @property
     def _rules(self) -> TokenRules:
