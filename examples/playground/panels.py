@@ -48,13 +48,11 @@ def legend() -> str:
     """The colours with their numbers."""
     cells, low = [], 0.0
     for index, step in enumerate(STEPS):
-        if math.isinf(step.bits):
-            bits, share = f"{low:g} +", f"&lt; {100 * 2**-low:.2g} %"
-        else:
-            bits, share = (
-                f"{low:g} to {step.bits:g}",
-                f"&ge; {100 * 2**-step.bits:.2g} %",
-            )
+        is_last = math.isinf(step.bits)
+        bits = f"{low:g} +" if is_last else f"{low:g} to {step.bits:g}"
+        percentage = 100 * 2 ** -(low if is_last else step.bits)
+        least = f"{percentage:.{2 if percentage > 1 else 1}g} %"
+        share = f"&lt; {least}" if is_last else f"&ge; {least}"
         cells.append(f'<li><i class="s{index}">{bits}</i><b>{share}</b></li>')
         low = step.bits
     return (

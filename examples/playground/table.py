@@ -75,13 +75,11 @@ class Table:
 
     def message(self, session: Session) -> str:
         """Which tokens are unknown, in one line; empty if all are known."""
-        said = []
-        for player, view in zip(self.players, session.views, strict=True):
-            message = unknown_message(player, view)
-            if message:
-                several = len(self.players) > 1
-                said.append(f"{player.name}: {message}" if several else message)
-        return "; ".join(said)
+        said = list(map(unknown_message, self.players, session.views))
+        if len(set(said)) == 1:
+            return said[0]
+        named = zip(self.players, said, strict=True)
+        return "; ".join(f"{player.name}: {line}" for player, line in named if line)
 
 
 def unknown_message(player: Player, view: View) -> str:
