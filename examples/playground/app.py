@@ -24,6 +24,14 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; --help explains")
 
 
+def port(text: str) -> int:
+    """The number of a port; ValueError where it is none."""
+    number = int(text)
+    if not 1 <= number <= 65535:
+        raise ValueError(text)
+    return number
+
+
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """The options."""
     parser = Parser(
@@ -41,7 +49,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         help="address to listen on; the default is heard on this machine alone",
     )
     parser.add_argument(
-        "--port", type=int, help="default: the first free one from 7860 on"
+        "--port", type=port, help="default: the first free one from 7860 on"
     )
     return parser.parse_args(arguments)
 
@@ -74,7 +82,7 @@ def serve(options: argparse.Namespace) -> None:
     from playground.view import Player
 
     # The page names the unknown tokens itself.
-    warnings.filterwarnings("ignore", "[^\0]* are not in the vocabulary")
+    warnings.filterwarnings("ignore", ".* are not in the vocabulary")
     runs = [ptb_lm.load(path, options.weights) for path in options.runs]
     players = map(Player, runs, names_of(options.runs))
     page = build(Table(list(players), options.text))
@@ -91,7 +99,10 @@ def serve(options: argparse.Namespace) -> None:
             prevent_thread_lock=True,
         )
     except OSError as error:
-        raise UserError(f"cannot listen: {error}") from error
+        raise UserError(
+            f"cannot listen on {options.host}, port {options.port or '7860 or above'};"
+            " type another --port or --host"
+        ) from error
     print(f"The page is at {address} (Ctrl-C ends)", flush=True)
     try:
         threading.Event().wait()

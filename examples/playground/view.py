@@ -58,11 +58,6 @@ class View:
         """Of the tokens that are counted."""
         return self.prediction.score
 
-    @property
-    def unknown(self) -> list[str]:
-        """The tokens that the vocabulary lacks, each once, in order."""
-        return list(dict.fromkeys(p.token for p in self.places if not p.is_known))
-
 
 class Player:
     """A run in the page."""

@@ -391,6 +391,7 @@ def test_runs_have_names_that_differ():
         (["nowhere"], "nowhere: no run there"),
         ([], "RUN"),
         (["a", "--port=x"], "--port"),
+        (["a", "--port=70000"], "--port"),
         (["a", "--colour"], "--colour"),
         (["a", "--weights=mean"], "--weights"),
     ],
