@@ -147,7 +147,7 @@ class LoadedRun(TrainedRun):
             self.vocabulary.tokens,
             np.concatenate([before, encoded.ids]),
             num_expected,
-            previous and previous.reading,
+            previous.reading if previous else None,
         )
         # Without a line end before it, nothing is expected in place of the first token.
         first = 0 if len(before) or not len(encoded.ids) else 1
