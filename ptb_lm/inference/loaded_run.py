@@ -19,6 +19,7 @@ from ptb_lm.evaluation.members import Members
 from ptb_lm.evaluation.metrics import Score
 from ptb_lm.inference.features import features_of, mean_of
 from ptb_lm.inference.opening import text_model
+from ptb_lm.inference.prediction import Prediction, read_ids
 from ptb_lm.inference.scored_text import ScoredText, scored_text
 from ptb_lm.inference.text_model import TextModel
 from ptb_lm.options import parse_weights
@@ -31,10 +32,10 @@ DEFAULTS = GenerationConfig()
 class LoadedRun(TrainedRun):
     """A trained run that generates, scores and gives features: see `ptb_lm.load`.
 
-    It reads a text as the run reads its corpus. A text of `generate`, `score` and
-    `features` begins after a line end, where the vocabulary has one. What they do about
-    tokens that the vocabulary lacks is their argument `unknown`, as ``--unknown``; if
-    there is no ``<unk>``, they leave such tokens out with a warning.
+    It reads a text as the run reads its corpus. A text of `generate`, `score`,
+    `predict` and `features` begins after a line end, where the vocabulary has one. What
+    they do about tokens that the vocabulary lacks is their argument `unknown`, as
+    ``--unknown``; if there is no ``<unk>``, they leave such tokens out with a warning.
     """
 
     def generate(
@@ -118,13 +119,7 @@ class LoadedRun(TrainedRun):
         names = ("log_probabilities", "counted")
         rows = zip(*(found[name].numpy().tolist() for name in names), strict=True)
         scored = [
-            scored_text(
-                written,
-                _nats(*row),
-                self.vocabulary,
-                self._rules.line_end,
-                leaves_out=stand_in(unknown, self.vocabulary) == "skip",
-            )
+            self._scored(written, _nats(*row), unknown)
             for written, row in zip(self._written(texts), rows, strict=True)
         ]
         if by_word and self._rules.token_type == "char":
@@ -132,6 +127,51 @@ class LoadedRun(TrainedRun):
         return [
             dataclasses.replace(each, counts_unknown=count_unknown) for each in scored
         ]
+
+    def predict(
+        self,
+        text: str,
+        num_expected: int = 5,
+        *,
+        unknown: str = DEFAULTS.unknown,
+        previous: Prediction | None = None,
+    ) -> Prediction:
+        """Says of each token of a text, and of the next one, what was to be expected.
+
+        Args:
+          text: the text; its last line is left open.
+          num_expected: how many of the likeliest tokens to name at every place, at
+            least 1.
+          unknown: as ``--unknown``.
+          previous: what an earlier call gave for a text that begins alike, as one does
+            while it is typed. The result is the same, and sooner there.
+
+        Returns:
+          The tokens with their scores, what was expected in place of each, and the
+          distribution of the token that follows.
+
+        Raises:
+          UserError: unknown="error" and a token is unknown.
+        """
+        if num_expected < 1:
+            raise ValueError(f"num_expected is {num_expected}, not at least 1")
+        ((_, encoded),) = self._read_texts([text], unknown)
+        before = self._before
+        reading = read_ids(
+            self._text_model,
+            self.vocabulary.tokens,
+            np.concatenate([before, encoded.ids]),
+            num_expected,
+            previous.reading if previous else None,
+        )
+        # Without a line end before it, nothing is expected in place of the first token.
+        first = 0 if len(before) or not len(encoded.ids) else 1
+        written = list(self._rules.split(text, False))
+        nats: list[float | None] = [*[None] * first, *reading.nats]
+        scored = self._scored(written, nats, unknown)
+        return Prediction(
+            scored.rows, expected=[[]] * first + reading.expected, reading=reading
+        )
 
     def features(
         self,
@@ -208,6 +248,12 @@ class LoadedRun(TrainedRun):
         return text_model(self)
 
     @property
+    def _before(self) -> np.ndarray:
+        """Ids that are read before a text: of a line end, or none; int32 [0 or 1]."""
+        line_end = self.line_end_id
+        return np.array([] if line_end is None else [line_end], np.int32)
+
+    @property
     def _rules(self) -> TokenRules:
         """How the run splits texts into tokens."""
         return TokenRules.of(self.config.data)
@@ -240,6 +286,18 @@ class LoadedRun(TrainedRun):
         closed = [t + "\n" * is_cut for t, is_cut in zip(texts, is_open, strict=True)]
         found = self._text_model.split(tf.constant(closed))["tokens"].numpy().tolist()
         return [[token.decode() for token in row if token] for row in found]
+
+    def _scored(
+        self, written: list[str], nats: Sequence[float | None], unknown: str
+    ) -> ScoredText:
+        """Joins the tokens of a text with the nats of those that the model reads."""
+        return scored_text(
+            written,
+            nats,
+            self.vocabulary,
+            self._rules.line_end,
+            leaves_out=stand_in(unknown, self.vocabulary) == "skip",
+        )
 
     def _encode(self, text: str, unknown: str, close_lines: bool) -> EncodedText:
         """Encodes a text; UserError where an unknown token has no stand-in."""

@@ -32,6 +32,7 @@ NOT_RUN = {
     "pip install": INSTALLS,
     "jupyter lab": "serves until it is stopped; test_examples.py runs the notebook",
     "python examples/mnist_rows.py": "takes minutes; see test_examples.py",
+    "python examples/playground.py": "serves until it is stopped; has its own tests",
     "saved_model_cli show --dir RUN": "RUN stands for a run's folder",
     "python benchmarks/benchmark.py": "takes half an hour, and PyTorch",
     "git worktree add ../before REVISION": "REVISION stands for a commit",
