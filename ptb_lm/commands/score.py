@@ -20,11 +20,13 @@ from ptb_lm.commands.texts import (
 from ptb_lm.config import Config
 from ptb_lm.errors import UserError
 from ptb_lm.inference.scored_text import ScoredText
+from ptb_lm.reports.layout import columns, padded, printable
 from ptb_lm.runs.resuming import run_path
 from ptb_lm.runs.trained_run import TrainedRun
 from ptb_lm.system import files
 
 LINE_END = "\n"
+WIDEST_TOKEN = 40  # columns of the table; what is wider moves its own figures alone
 
 
 def run(config: Config) -> int:
@@ -103,14 +105,15 @@ def _show(scored: ScoredText, style: str) -> None:
     if style == "json":
         _show_json(scored, probabilities)
         return
-    width = max(map(len, ["token", *scored.tokens]))
-    lines = [f"{'token':{width}}  probability      nats"]
-    rows = zip(scored.tokens, probabilities, scored.nats, strict=True)
+    tokens = [*map(printable, scored.tokens)]
+    width = min(max(map(columns, ["token", *tokens])), WIDEST_TOKEN)
+    lines = [f"{padded('token', width)}  probability      nats"]
+    rows = zip(tokens, probabilities, scored.nats, strict=True)
     for token, probability, nats in rows:
         figures = f"{'-':>11}  {'-':>8}"
         if nats is not None:
             figures = f"{probability:11.3g}  {nats:8.4f}"
-        lines.append(f"{token:{width}}  {figures}")
+        lines.append(f"{padded(token, width)}  {figures}")
     print("\n".join(lines))
     score = scored.score
     if score.tokens:
