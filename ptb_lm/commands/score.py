@@ -40,7 +40,7 @@ def run(config: Config) -> int:
         text = config.generation.text
     elif config.evaluation.text_file not in ("", STANDARD_INPUT):
         name = config.evaluation.text_file
-        text = files.read_text(files.expand_home(name))
+        text = files.read_text(files.expand_home(name), may_be_stream=True)
     model = open_model(config)
     if text is None:
         name, text = "standard input", text_of_stdin()
