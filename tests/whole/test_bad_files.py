@@ -197,6 +197,14 @@ def test_weights_that_are_no_numbers(refuses, run, mode, kind):
     assert refuses(mode).endswith(": embedding has what is no number")
 
 
+def test_weights_that_give_no_probabilities(refuses, run):
+    folder = RunFolder(run).checkpoints
+    checkpoint = folder.load("last")
+    arrays = {name: np.full_like(a, 3e38) for name, a in checkpoint.arrays.items()}
+    folder.save(9, arrays, checkpoint.metadata, best=True)
+    assert "the model's probabilities are not finite" in refuses("sample")
+
+
 @pytest.mark.parametrize("kind", ["missing", "one array less"])
 @pytest.mark.parametrize("mode", ["evaluate", "sample", "export"])
 def test_checkpoint_that_lacks_something(refuses, run, mode, kind):
