@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ptb_lm.commands.columns import escaped, to_line
+from ptb_lm.commands.columns import to_line
 from ptb_lm.commands.mode import ADAPTATION, TRAINED_RUN, Mode
 from ptb_lm.commands.text_scorer import TextScorer
 from ptb_lm.commands.texts import named_text, open_model, stdin
@@ -19,6 +19,7 @@ from ptb_lm.data.token_rules import TokenRules
 from ptb_lm.errors import UserError
 from ptb_lm.evaluation.metrics import UNITS, Unit
 from ptb_lm.inference.scored_text import ScoredText
+from ptb_lm.reports.layout import columns, padded, printable
 from ptb_lm.runs.resuming import run_path
 from ptb_lm.runs.trained_run import TrainedRun
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from ptb_lm.evaluation.method import Method
 
 SENTENCES_AT_A_TIME = 1024  # between two moments at which something is shown
+WIDEST_TOKEN = 40  # columns of the table; what is wider moves its own figures alone
 
 
 def run(config: Config) -> int:
@@ -141,14 +143,14 @@ def _json(scored: ScoredText, what: str, unit: Unit) -> str:
 
 def _table(scored: ScoredText, what: str, unit: Unit) -> Iterator[str]:
     """A line for each token that the model reads, and one on all of them."""
-    tokens = [escaped(token) for token in scored.tokens]
-    width = max(map(len, [what, *tokens]))
-    yield f"{what:{width}}  probability  {unit.name:>8}"
+    tokens = [*map(printable, scored.tokens)]
+    width = min(max(map(columns, [what, *tokens])), WIDEST_TOKEN)
+    yield f"{padded(what, width)}  probability  {unit.name:>8}"
     for token, nats in zip(tokens, scored.nats, strict=True):
         figures = f"{'-':>11}  {'-':>8}"
         if nats is not None:
             figures = f"{math.exp(-nats):11.3g}  {nats / unit.nats:8.4f}"
-        yield f"{token:{width}}  {figures}"
+        yield f"{padded(token, width)}  {figures}"
     score = scored.score
     if not score.tokens:
         yield f"no {what} has another before it: no perplexity; see --each_line"

@@ -8,8 +8,10 @@ from typing import Any
 from ptb_lm.config import Config
 from ptb_lm.data.encoding import EncodedText, encode_tokens, stand_in
 from ptb_lm.data.token_rules import TokenRules
+from ptb_lm.data.unknown import cut_off
 from ptb_lm.data.vocabulary import UNKNOWN, Vocabulary
 from ptb_lm.errors import UserError
+from ptb_lm.reports.layout import printable
 from ptb_lm.runs.resuming import run_path
 from ptb_lm.system import files, program
 from ptb_lm.system.quiet_start import start_tensorflow
@@ -106,10 +108,7 @@ class Reader:
 
 def _listed(words: list[str]) -> str:
     """The tokens, the first ten of many; each can be seen, and none breaks the line."""
-    shown = [
-        word if word.isprintable() and not word.isspace() else ascii(word)
-        for word in words[:10]
-    ]
+    shown = [printable(cut_off(word)) for word in words[:10]]
     more = f" and {len(words) - 10:,} more" if len(words) > 10 else ""
     return ", ".join(shown) + more
 
@@ -143,7 +142,7 @@ def named_file(config: Config) -> tuple[str, str] | None:
     name = config.evaluation.text_file
     if name in ("", STANDARD_INPUT):
         return None
-    return name, files.read_text(files.expand_home(name))
+    return name, files.read_text(files.expand_home(name), may_be_stream=True)
 
 
 def stdin() -> tuple[str, str]:
