@@ -205,7 +205,7 @@ def run_process(*words: str) -> int:
     """
     prepare_streams()
     program.started_by(*words)
-    warnings.formatwarning = lambda message, *unused: f"{program.name()}: {message}\n"
+    warnings.showwarning = lambda message, *unused: program.say(message)
     try:
         status = main(sys.argv[1:])
         sys.stdout.flush()

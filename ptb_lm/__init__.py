@@ -18,8 +18,8 @@ def load(path: str | os.PathLike[str], weights: str = "best") -> "LoadedRun":
         checkpoint).
 
     Returns:
-      The run, with its methods generate, score, features and evaluate, and its config,
-      vocabulary, weights and results.
+      The run, with its methods generate, score, predict, features and evaluate, and its
+      config, vocabulary, weights and results.
 
     Raises:
       UserError: there is no run, or it was not trained yet.

@@ -667,8 +667,8 @@ class TrainingConfig(Validated):
     )
     seed: int = option(
         1,
-        "Seed of the initial weights, the dropout masks, the random windows and the"
-        " generated text.",
+        "Seed of the initial weights, the dropout masks, the random windows, the"
+        " generated text and the built-in pairs.",
         known_as="random_seed",
         minimum=0,
         maximum=2**31 - 1,
@@ -689,16 +689,17 @@ class EvaluationConfig(Validated):
     )
     text_file: str = option(
         "",
-        "Text file that evaluate scores instead of a split, or that score scores if"
-        " --text is not set. One sentence per line. -: standard input.",
+        "Text file that evaluate scores instead of a split, or that score and features"
+        " read if --text is not set; or the list of rescore or pairs. One sentence per"
+        " line. -: standard input.",
         defines_run=False,
         common=True,
         is_path=True,
     )
     weights: str = option(
         "best",
-        "Weights that evaluate, sample, score, neighbours and export read: best (of the"
-        " lowest valid perplexity); last (of the newest checkpoint).",
+        "Weights that all modes but train and report read: best (of the lowest valid"
+        " perplexity); last (of the newest checkpoint).",
         known_as="checkpoint ckpt",
         choices=("best", "last"),
         defines_run=False,
@@ -713,7 +714,8 @@ class EvaluationConfig(Validated):
     )
     method: str = option(
         "plain",
-        "How evaluate and score find the probability of a token: {members}.",
+        "How evaluate, score, rescore and pairs find the probability of a token:"
+        " {members}.",
         choices=METHODS,
         defines_run=False,
         since=2,
@@ -797,8 +799,8 @@ class EvaluationConfig(Validated):
     ngram_order: int = option(
         0,
         "Length of the n-grams that evaluate mixes with the runs, estimated on the"
-        " training text (interpolated modified Kneser-Ney; Chen and Goodman 1999). 0:"
-        " none.",
+        " training text (interpolated modified Kneser-Ney; Chen and Goodman 1999), and"
+        " that --export_format=arpa writes. 0: none; for arpa, 5.",
         minimum=0,
         maximum=20,
         defines_run=False,
@@ -935,10 +937,10 @@ class GenerationConfig(Validated):
     )
     unknown: str = option(
         "unk",
-        "What sample, score and evaluate do about tokens that the vocabulary lacks: unk"
-        " (read them as <unk>; if the vocabulary has none, sample and score leave them"
-        " out, with a warning, and evaluate stops); draw (likewise, and sample may draw"
-        " <unk>, which it never does otherwise); skip (leave them out); error (stop).",
+        "What the modes that read texts do about tokens that the vocabulary lacks: unk"
+        " (read them as <unk>; if the vocabulary has none, leave them out, with a"
+        " warning, and in evaluate stop); draw (likewise, and sample may draw <unk>,"
+        " which it never does otherwise); skip (leave them out); error (stop).",
         known_as="allow_unknown unk oov",
         choices=("unk", "draw", "skip", "error"),
         defines_run=False,
@@ -946,7 +948,7 @@ class GenerationConfig(Validated):
     )
     text: str = option(
         "-",
-        "Text that score scores. -: --text_file, else standard input.",
+        "Text that score or features reads. -: --text_file, else standard input.",
         defines_run=False,
         common=True,
     )
@@ -957,10 +959,33 @@ class GenerationConfig(Validated):
         " token does not count, because nothing precedes it, as in evaluate.",
         defines_run=False,
     )
+    by_word: bool = option(
+        False,
+        "Whether score adds up the characters of a character model to words. A word"
+        " counts with the white space after it.",
+        defines_run=False,
+        since=2,
+    )
+    log_base: str = option(
+        "e",
+        "Base of the logarithms that score, rescore and pairs show: e (nats); 2 (bits);"
+        " 10 (hartleys).",
+        choices=("e", "2", "10"),
+        defines_run=False,
+        since=2,
+    )
+    count_unknown: bool = option(
+        True,
+        "Whether the sums of score, rescore and pairs count tokens that are read as"
+        " <unk>. If not, these are read and shown all the same.",
+        defines_run=False,
+        since=2,
+    )
     format: str = option(
         "text",
-        "Output of sample and score: text; json (one object per line).",
-        choices=("text", "json"),
+        "Output: text; json (one object per line); of score, rescore and pairs also tsv"
+        " (columns with tabs between them, after a line with their names).",
+        choices=("text", "json", "tsv"),
         defines_run=False,
     )
 
@@ -970,6 +995,57 @@ class GenerationConfig(Validated):
         if self.top_k < 0:
             return 40 if self.temperature < 1.0 else 0
         return self.top_k
+
+
+@dataclasses.dataclass(frozen=True)
+class ProbeConfig(Validated):
+    """Rescored lists, minimal pairs and features."""
+
+    score_weight: float = option(
+        1.0,
+        "Factor of the score that a hypothesis has in the list, in rescore.",
+        defines_run=False,
+        since=2,
+    )
+    lm_weight: float = option(
+        1.0,
+        "Factor of the log-probability that the network gives a hypothesis, in rescore."
+        " --log_base has the base of the logarithm.",
+        known_as="lm_scale",
+        defines_run=False,
+        since=2,
+    )
+    word_weight: float = option(
+        0.0,
+        "What rescore adds for every word of a hypothesis.",
+        known_as="word_insertion_penalty wip",
+        defines_run=False,
+        since=2,
+    )
+    num_pairs: int = option(
+        1000,
+        "Number of built-in pairs for each number of attractors.",
+        minimum=1,
+        maximum=1_000_000,
+        defines_run=False,
+        since=2,
+    )
+    pooling: str = option(
+        "none",
+        "Rows of features: none (one for each token); mean (one for each line, the mean"
+        " over its tokens).",
+        choices=("none", "mean"),
+        defines_run=False,
+        since=2,
+    )
+    features_path: str = option(
+        "",
+        "File for the features, which ends in .npy. A table beside it, .tsv, says what"
+        " the rows are. Empty: features.npy.",
+        defines_run=False,
+        since=2,
+        is_path=True,
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -1050,6 +1126,7 @@ class Config:
     )
     evaluation: EvaluationConfig = dataclasses.field(default_factory=EvaluationConfig)
     generation: GenerationConfig = dataclasses.field(default_factory=GenerationConfig)
+    probe: ProbeConfig = dataclasses.field(default_factory=ProbeConfig)
     look: LookConfig = dataclasses.field(default_factory=LookConfig)
 
     @classmethod

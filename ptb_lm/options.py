@@ -104,9 +104,10 @@ def closest(word: str, known: Collection[str], likeness: float = 0.6) -> str | N
 # Sizes that float32, in which the model computes, can hold and divide by.
 SMALLEST, LARGEST = 1e-30, 1e30
 
-# Unicode categories of what breaks the lines of flags.txt or cannot be written
-# there: control characters, line and paragraph separators, lone surrogates.
-_NOT_IN_A_LINE = frozenset({"Cc", "Zl", "Zp", "Cs"})
+# Unicode categories of what breaks the lines of flags.txt: control characters, line
+# and paragraph separators.
+_NOT_IN_A_LINE = frozenset({"Cc", "Zl", "Zp"})
+_SURROGATE = "Cs"  # Python's stand-in for a byte that is not UTF-8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,10 +133,12 @@ def _problem(value: Any, rule: Mapping[str, Any]) -> str | None:
         return f"must be at most {LARGEST:g}"
     if isinstance(value, float) and 0.0 < abs(value) < SMALLEST:
         return f"must be at least {SMALLEST:g}"
-    if isinstance(value, str) and not _NOT_IN_A_LINE.isdisjoint(
-        map(unicodedata.category, value)
-    ):
-        return "must be one line of text without control characters"
+    if isinstance(value, str):
+        categories = set(map(unicodedata.category, value))
+        if _SURROGATE in categories:
+            return "must be UTF-8 text, which it is not"
+        if categories & _NOT_IN_A_LINE:
+            return "must be one line of text without control characters"
     if rule["choices"] is not None and value not in rule["choices"]:
         meant = closest(value, rule["choices"])
         listed = ", ".join(rule["choices"])
@@ -209,9 +212,9 @@ def parse_weights(text: str) -> list[float]:
         return []
     try:
         weights = [float(part) for part in text.split(",")]
-    except ValueError:
-        weights = [math.nan]
-    total = math.fsum(weights)
+        total = math.fsum(weights)
+    except (ValueError, OverflowError):
+        weights, total = [], 0.0
     if not all(weight >= 0 for weight in weights) or not 0 < total < math.inf:
         raise ValueError("must be numbers separated by commas, none of them negative")
     return [weight / total for weight in weights]

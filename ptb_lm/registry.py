@@ -167,13 +167,17 @@ EXPORT_FORMATS = Registry(
     keras=("ptb_lm.export.keras_file:FORMAT", "Keras's own file"),
     onnx=("ptb_lm.export.onnx_folder:FORMAT", "needs onnxruntime, or the like"),
     litert=("ptb_lm.export.litert:FORMAT", "for phones; needs LiteRT alone"),
+    arpa=("ptb_lm.export.arpa:FORMAT", "n-grams of the training text, for KenLM"),
 )
 MODES = Registry(
     "mode",
     train=("ptb_lm.commands.train:MODE", "trains a model, then evaluates it"),
     evaluate=("ptb_lm.commands.evaluate:MODE", "prints the perplexity of a text"),
     sample=("ptb_lm.commands.sample:MODE", "generates text"),
-    score=("ptb_lm.commands.score:MODE", "prints the probability of each token"),
+    score=("ptb_lm.commands.score:MODE", "prints the surprisal of each token"),
+    rescore=("ptb_lm.commands.rescore:MODE", "sorts n-best lists"),
+    pairs=("ptb_lm.commands.pairs:MODE", "judges minimal pairs"),
+    features=("ptb_lm.commands.features:MODE", "writes the last layer's states"),
     neighbours=(
         "ptb_lm.commands.neighbours:MODE",
         "lists the words with the nearest embeddings",

@@ -155,7 +155,10 @@ def _source(config: Config) -> TextSource | None:
         return None
     if name == STANDARD_INPUT:
         return GivenText(name="standard input", text=text_of_stdin())
-    return FileText(name=name, path=files.expand_home(name))
+    path = files.expand_home(name)
+    if files.is_stream(path):
+        return GivenText(name=name, text=files.read_text(path, may_be_stream=True))
+    return FileText(name=name, path=path)
 
 
 def _read_text(

@@ -23,11 +23,11 @@ def run(config: Config) -> int:
         start_tensorflow()
     from ptb_lm.export.exporter import export_run, formats
 
-    wanted = formats(config.evaluation)
-    with progress.phase(f"Exporting the {trained.kind} weights"):
-        paths = export_run(trained, wanted)
-    first, *others = zip(paths, wanted, strict=True)
-    print(f"{first[0]}: the {trained.kind} weights; {first[1].hint(first[0])}")
+    name = config.evaluation.export_format
+    with progress.phase(f"Exporting {trained.path.name}"):
+        paths = export_run(trained, name, config)
+    first, *others = zip(paths, formats(name, config), strict=True)
+    print(f"{first[0]}: {first[1].content(trained)}; {first[1].hint(first[0])}")
     for path, export_format in others:
         print(f"{path}: the same for {export_format.reader}")
     return 0
@@ -35,6 +35,6 @@ def run(config: Config) -> int:
 
 MODE = Mode(
     run,
-    reads=(*TRAINED_RUN, "export_format", "export_dtype"),
+    reads=(*TRAINED_RUN, "export_format", "export_dtype", "ngram_order"),
     replaces={"save_path": ("model", "data_path")},
 )

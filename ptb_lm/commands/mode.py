@@ -30,11 +30,13 @@ class Mode:
         classes of `config.py`, whose options it reads all.
       replaces: an option that `run` reads -> those that have no effect once this one is
         set.
+      formats: the values of --format that it can write, if it reads that option.
     """
 
     run: Callable[[Config], int]
     reads: tuple[str | type[Validated], ...]
     replaces: Mapping[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    formats: tuple[str, ...] = ("text", "json")
 
     @property
     def options(self) -> frozenset[str]:
@@ -64,6 +66,10 @@ def check_effect(mode: str, typed: Mapping[str, Any]) -> None:
                 f"{_shown(name, typed)} has no effect with --mode={mode}; it is for"
                 f" {', '.join(readers)}"
             )
+    if typed.get("format", "text") not in member.formats:
+        raise UserError(
+            f"{_shown('format', typed)}: {mode} writes {' or '.join(member.formats)}"
+        )
     for name, replaced in member.replaces.items():
         for other in replaced:
             if other in typed and typed.get(name, defaults[name]) != defaults[name]:

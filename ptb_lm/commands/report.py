@@ -7,7 +7,7 @@ from ptb_lm.commands.mode import Mode
 from ptb_lm.config import Config
 from ptb_lm.errors import UserError
 from ptb_lm.reports.figures import draw_runs
-from ptb_lm.reports.layout import paragraph, printable
+from ptb_lm.reports.layout import markdown_text, paragraph, printable
 from ptb_lm.reports.not_run import not_run_table
 from ptb_lm.reports.recorded import PTB, read_runs
 from ptb_lm.reports.table import results_table
@@ -29,7 +29,8 @@ def run(config: Config) -> int:
         start_tensorflow()  # which costs are found with
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     print(results_table(runs, width), end="")
-    without = [*map(printable, recorded.without_epoch)]
+    shown = markdown_text if width is None else printable
+    without = [*map(shown, recorded.without_epoch)]
     if without:
         text = f"Left out, without an epoch so far: {', '.join(without)}."
         print("\n" + paragraph(text, width), end="")

@@ -129,17 +129,25 @@ class Generator:
         begin = self._model.begin(tf.repeat(prompt_ids[None], rows, axis=0))
         last_ids, state = begin["last_ids"], begin["state"]
         for position in range(0, options.num_tokens, per_call):
-            drawn = self._model.draw(
-                last_ids,
-                state,
-                num_tokens=min(per_call, options.num_tokens - position),
-                position=position,
-                temperature=options.temperature,
-                top_k=options.num_likeliest,
-                top_p=options.top_p,
-                seed=self._seed + self.texts + index,
-                allow_unknown=options.unknown == "draw",
-            )
+            try:
+                drawn = self._model.draw(
+                    last_ids,
+                    state,
+                    num_tokens=min(per_call, options.num_tokens - position),
+                    position=position,
+                    temperature=options.temperature,
+                    top_k=options.num_likeliest,
+                    top_p=options.top_p,
+                    seed=self._seed + self.texts + index,
+                    allow_unknown=options.unknown == "draw",
+                )
+            # The options are checked, so that it can only be what the model says: with
+            # NaN among the probabilities no token is found.
+            except tf.errors.InvalidArgumentError as error:
+                raise UserError(
+                    "the model's probabilities are not finite: its weights are too"
+                    " large"
+                ) from error
             last_ids, state = drawn["ids"][:, -1], drawn["state"]
             yield drawn["ids"].numpy()
 

@@ -2,18 +2,21 @@
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ptb_lm.config import Config
 from ptb_lm.data.encoding import EncodedText, encode_tokens, stand_in
 from ptb_lm.data.token_rules import TokenRules
+from ptb_lm.data.unknown import cut_off
 from ptb_lm.data.vocabulary import UNKNOWN, Vocabulary
 from ptb_lm.errors import UserError
+from ptb_lm.reports.layout import printable
 from ptb_lm.runs.resuming import run_path
 from ptb_lm.system import files, program
 from ptb_lm.system.quiet_start import start_tensorflow
 
+TEXTS_AT_A_TIME = 512  # to split into tokens
 STANDARD_INPUT = "-"  # in place of a prompt, a text or a file
 
 
@@ -60,16 +63,33 @@ class Reader:
         self._unknown = stand_in(unknown, self.vocabulary)
         self._said: set[str] = set()
 
-    def read(self, text: str) -> EncodedText:
-        """Encodes a text whose last line is left open.
+    @property
+    def leaves_out(self) -> bool:
+        """Whether it leaves unknown tokens out, instead of reading ``<unk>``."""
+        return self._unknown == "skip"
 
-        Raises:
-          UserError: it has unknown tokens, and --unknown=error.
-        """
+    def read(self, text: str) -> EncodedText:
+        """Encodes a text whose last line is left open; raises as `encode`."""
+        (tokens,) = self.split([text])
+        return self.encode(tokens)
+
+    def split(self, texts: Sequence[str]) -> list[list[str]]:
+        """Tokens of texts as they stand there; the last line of each is left open."""
         import tensorflow as tf
 
-        found = self._model.split(tf.constant([text]))["tokens"].numpy()[0].tolist()
-        tokens = [token.decode() for token in found]
+        found: list[list[str]] = []
+        for begin in range(0, len(texts), TEXTS_AT_A_TIME):
+            batch = tf.constant(texts[begin : begin + TEXTS_AT_A_TIME])
+            rows = self._model.split(batch)["tokens"].numpy().tolist()
+            found += [[token.decode() for token in row if token] for row in rows]
+        return found
+
+    def encode(self, tokens: list[str]) -> EncodedText:
+        """Encodes tokens, and names those that are unknown.
+
+        Raises:
+          UserError: there are such tokens, and --unknown=error.
+        """
         lacking = [token for token in tokens if token not in self.vocabulary]
         if lacking:
             self._tell(list(dict.fromkeys(lacking)))  # each once, in order
@@ -88,10 +108,7 @@ class Reader:
 
 def _listed(words: list[str]) -> str:
     """The tokens, the first ten of many; each can be seen, and none breaks the line."""
-    shown = [
-        word if word.isprintable() and not word.isspace() else ascii(word)
-        for word in words[:10]
-    ]
+    shown = [printable(cut_off(word)) for word in words[:10]]
     more = f" and {len(words) - 10:,} more" if len(words) > 10 else ""
     return ", ".join(shown) + more
 
@@ -107,6 +124,30 @@ def lines_of_stdin() -> Iterator[str]:
             yield files.decode_text(line, "standard input", number)
     except OSError as error:
         raise UserError(f"standard input: {error.strerror}") from error
+
+
+def named_text(config: Config) -> tuple[str, str] | None:
+    """The text of --text or --text_file, and what to call it; None: standard input.
+
+    Raises:
+      UserError: the file cannot be read.
+    """
+    if config.generation.text != STANDARD_INPUT:
+        return "--text", config.generation.text
+    return named_file(config)
+
+
+def named_file(config: Config) -> tuple[str, str] | None:
+    """The text of --text_file, as `named_text`."""
+    name = config.evaluation.text_file
+    if name in ("", STANDARD_INPUT):
+        return None
+    return name, files.read_text(files.expand_home(name), may_be_stream=True)
+
+
+def stdin() -> tuple[str, str]:
+    """All of standard input, and what to call it, as `text_of_stdin`."""
+    return "standard input", text_of_stdin()
 
 
 def text_of_stdin() -> str:

@@ -2,6 +2,8 @@
 
 import unicodedata
 
+from ptb_lm.reports.layout import columns
+
 
 class LineBreaker:
     """Breaks lines that are too long, while the text comes piece by piece.
@@ -45,13 +47,3 @@ class LineBreaker:
         else:
             self._column += columns(gap + word)
         return gap + word
-
-
-def columns(text: str) -> int:
-    """Columns of a terminal that a text takes."""
-    return sum(
-        0
-        if unicodedata.combining(character)
-        else 1 + (unicodedata.east_asian_width(character) in "WF")
-        for character in text
-    )

@@ -132,6 +132,9 @@ def _entry(
 
 def _read(entry: pathlib.Path) -> EncodedTexts | None:
     """The memory-mapped texts of an entry; None where they are not whole."""
+    paths = [entry / "index.json", *(entry / f"{split}.ids" for split in SPLITS)]
+    if not all(path.is_file() for path in paths):  # to open a pipe would take for ever
+        return None
     try:
         index = json.loads((entry / "index.json").read_text(encoding="utf-8"))
         if index["format"] != FORMAT:

@@ -34,6 +34,10 @@ PTB_MD5 = {
 }
 
 TIMEOUT_SECONDS = 30.0  # For one wait on the network, not for the whole download.
+# A server that sends a byte now and then would never be done. The real archive takes
+# ten hours at this speed; it is measured after a minute, which may begin slowly.
+SLOWEST_BYTES_PER_SECOND = 1_000
+SLOW_START_SECONDS = 60.0
 BLOCK_BYTES = 1 << 18
 
 # The real archive has 35 MB. The limit leaves room for a repacked mirror.
@@ -262,13 +266,18 @@ def _download(
         if total is not None and total > MAX_ARCHIVE_BYTES:
             raise _download_failure(url, too_long)
         output = stack.enter_context(open(archive, "wb"))
-        done = 0
+        done, begin = 0, time.monotonic()
         while True:
             with _blaming_address(url):
-                block = response.read(BLOCK_BYTES)
+                block = response.read1(BLOCK_BYTES)  # as soon as there is any
             if not block:
                 break
             done += len(block)
+            seconds = time.monotonic() - begin
+            is_slow = done < seconds * SLOWEST_BYTES_PER_SECOND
+            if is_slow and seconds > SLOW_START_SECONDS:
+                what = f"less than {SLOWEST_BYTES_PER_SECOND:,} bytes a second come"
+                raise _download_failure(url, what)
             if done > MAX_ARCHIVE_BYTES:
                 raise _download_failure(url, too_long)
             output.write(block)

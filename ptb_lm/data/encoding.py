@@ -9,7 +9,7 @@ import numpy as np
 from ptb_lm.config import DataConfig
 from ptb_lm.data.text_source import Block, Sources, TextSource
 from ptb_lm.data.token_rules import TokenRules
-from ptb_lm.data.unknown import UnknownTokens
+from ptb_lm.data.unknown import UnknownTokens, cut_off
 from ptb_lm.data.vocabulary import UNKNOWN, Vocabulary
 from ptb_lm.errors import UserError
 from ptb_lm.system.memory import check_fits
@@ -288,7 +288,10 @@ def _unknown_token(
         if token in _tokens(source, f"{line}\n", rules)
     )
     kind = {"word": "word", "char": "character"}[config.token_type]
-    place = f"{block.name}, line {block.line + before}: the {kind} {token!r} is not in"
+    place = (
+        f"{block.name}, line {block.line + before}: the {kind} {cut_off(token)!r} is"
+        " not in"
+    )
     if config.vocabulary_from and unknown is None:
         return UserError(
             f"{place} the vocabulary of {config.vocabulary_from}, which has no"

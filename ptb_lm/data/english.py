@@ -15,7 +15,7 @@ _CORPUS_SEEDS = {"train": 1, "valid": 2, "test": 3}
 _MAX_DEPTH = 2  # to which clauses nest; 0 is the main clause
 
 
-class _Noun(NamedTuple):
+class Noun(NamedTuple):
     """A class of animate nouns: what agrees with it, and how often it is used."""
 
     name: str
@@ -25,13 +25,13 @@ class _Noun(NamedTuple):
     weight: float
 
 
-_NOUNS = (
-    _Noun("MAN", "PERSON", "SG", "he", 0.15),
-    _Noun("WOMAN", "PERSON", "SG", "she", 0.15),
-    _Noun("WORKER", "PERSON", "SG", "", 0.15),
-    _Noun("PEOPLE", "PERSON", "PL", "they", 0.3),
-    _Noun("BEAST", "ANIMAL", "SG", "it", 0.12),
-    _Noun("BEASTS", "ANIMAL", "PL", "they", 0.13),
+NOUNS = (
+    Noun("MAN", "PERSON", "SG", "he", 0.15),
+    Noun("WOMAN", "PERSON", "SG", "she", 0.15),
+    Noun("WORKER", "PERSON", "SG", "", 0.15),
+    Noun("PEOPLE", "PERSON", "PL", "they", 0.3),
+    Noun("BEAST", "ANIMAL", "SG", "it", 0.12),
+    Noun("BEASTS", "ANIMAL", "PL", "they", 0.13),
 )
 
 _WORD_CLASSES = {
@@ -63,7 +63,7 @@ _WORD_CLASSES = {
 }
 
 # Third person singular / plural. The plural serves after "does not" as well.
-_VERB_CLASSES = {
+VERB_CLASSES = {
     "REST": "sleeps/sleep sings/sing laughs/laugh works/work waits/wait"
     " dances/dance smiles/smile",
     "LOVE": "loves/love knows/know admires/admire helps/help trusts/trust"
@@ -97,7 +97,7 @@ def _zipf(words: Sequence[str]) -> Choices:
 def _lexicon() -> Rules:
     """The word classes, and the phrases that hold no animate noun phrase."""
     rules = {name: _zipf(text.split()) for name, text in _WORD_CLASSES.items()}
-    for name, text in _VERB_CLASSES.items():
+    for name, text in VERB_CLASSES.items():
         pairs = [pair.split("/") for pair in text.split()]
         rules[f"{name}_SG"] = _zipf([singular for singular, _ in pairs])
         rules[f"{name}_PL"] = _zipf([plural for _, plural in pairs])
@@ -117,7 +117,7 @@ def _lexicon() -> Rules:
 
 
 def _noun_phrase(
-    name: str, depth: int, nouns: Sequence[_Noun], after: Callable[[_Noun], str]
+    name: str, depth: int, nouns: Sequence[Noun], after: Callable[[Noun], str]
 ) -> Rules:
     """A determiner, an adjective, one of the nouns, a modifier and after(noun).
 
@@ -150,20 +150,20 @@ def _noun_phrase(
 def _clauses(depth: int) -> Rules:
     """Clauses, object noun phrases and relative clauses at a depth of nesting."""
 
-    def predicate(noun: _Noun) -> str:
+    def predicate(noun: Noun) -> str:
         tail = f" TAIL_{noun.name}" if depth == 0 else ""
         return f"PREDICATE_{noun.animacy}_{noun.number}_{depth}{tail}"
 
-    rules = _noun_phrase(f"CLAUSE_{depth}", depth, _NOUNS, predicate)
+    rules = _noun_phrase(f"CLAUSE_{depth}", depth, NOUNS, predicate)
     for animacy, verb in (("PERSON", "LOVE"), ("ANIMAL", "FEED")):
 
-        def verb_of_gap(noun: _Noun, verb: str = verb) -> str:
+        def verb_of_gap(noun: Noun, verb: str = verb) -> str:
             return f"{verb if noun.animacy == 'PERSON' else 'CHASE'}_{noun.number}"
 
-        nouns = [noun for noun in _NOUNS if noun.animacy == animacy]
+        nouns = [noun for noun in NOUNS if noun.animacy == animacy]
         rules |= _noun_phrase(f"{animacy}_{depth}", depth, nouns, lambda noun: "")
         if depth > 0:
-            rules |= _noun_phrase(f"GAP_{animacy}_{depth}", depth, _NOUNS, verb_of_gap)
+            rules |= _noun_phrase(f"GAP_{animacy}_{depth}", depth, NOUNS, verb_of_gap)
     return rules
 
 
@@ -219,7 +219,7 @@ def _verb_phrase(depth: int, animacy: str, number: str) -> Choices:
     )
 
 
-def _tail(noun: _Noun) -> Rules:
+def _tail(noun: Noun) -> Rules:
     """What may follow the first predicate of a sentence, by its subject."""
     predicate = f"PREDICATE_{noun.animacy}_{noun.number}_1"
     return {
@@ -242,7 +242,7 @@ def _english() -> Grammar:
         for animacy in ("PERSON", "ANIMAL"):
             for number in ("SG", "PL"):
                 rules |= _predicates(depth, animacy, number)
-    for noun in _NOUNS:
+    for noun in NOUNS:
         rules |= _tail(noun)
     return Grammar(rules)
 

@@ -7,7 +7,7 @@ closed form, against which a trained model can be held.
 
 import math
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -128,13 +128,19 @@ class Grammar:
           seed: chooses the text; the sentences of a seed are a prefix of the
             sentences of the same seed and a larger num_tokens.
         """
-        uniform = random.Random(seed).random
         sentences, count = [], 0
-        while count < num_tokens:
-            words = self._sample(uniform)
+        for words in self.sentences(seed):
+            if count >= num_tokens:
+                break
             sentences.append(" ".join(words))
             count += len(words) + 1
         return sentences
+
+    def sentences(self, seed: int) -> Iterator[list[str]]:
+        """The words of one sentence after the other, without end, as `generate`."""
+        uniform = random.Random(seed).random
+        while True:
+            yield self._sample(uniform)
 
     def _sample(self, uniform: Callable[[], float]) -> list[str]:
         """Draws the words of one sentence with uniform numbers of [0, 1)."""
@@ -167,6 +173,25 @@ class Grammar:
     def is_grammatical(self, words: Sequence[str]) -> bool:
         """Whether the grammar can write this sentence (words without `<eos>`)."""
         return self.log_probability(words) > -math.inf
+
+    def parse(self, words: Sequence[str]) -> list[tuple[str, ...]]:
+        """The nonterminals above each word of a sentence, from `start` down.
+
+        Raises:
+          ValueError: no sentence begins with these words.
+        """
+        stack: list[tuple[str, tuple[str, ...]]] = [(self.start, ())]
+        found: list[tuple[str, ...]] = []
+        for word in words:
+            while stack and stack[-1][0] in self.productions:
+                symbol, above = stack.pop()
+                choice = self._table[symbol].get(word)
+                parts = choice.symbols if choice else ("",)  # which is no word
+                stack.extend((part, (*above, symbol)) for part in reversed(parts))
+            if not stack or stack[-1][0] != word:
+                raise ValueError(f"no sentence begins with {' '.join(words)}")
+            found.append(stack.pop()[1])
+        return found
 
     def next_token_distribution(self, prefix_words: Sequence[str]) -> dict[str, float]:
         """The exact probability of each token that can follow a prefix.

@@ -5,6 +5,8 @@ from typing import Any
 
 from ptb_lm.data.vocabulary import UNKNOWN
 
+LONGEST_SHOWN = 60  # characters of a token in a message
+
 
 @dataclasses.dataclass(frozen=True)
 class UnknownTokens:
@@ -33,3 +35,8 @@ class UnknownTokens:
 def percent(share: float) -> str:
     """A share of 1 in percent, with three digits."""
     return f"{100 * share:.3g} %"
+
+
+def cut_off(token: str) -> str:
+    """A token, the end of a long one left out, for a message of one short line."""
+    return token if len(token) <= LONGEST_SHOWN else f"{token[:LONGEST_SHOWN]}…"

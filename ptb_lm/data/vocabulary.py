@@ -127,6 +127,10 @@ class Vocabulary:
         ):
             raise UserError(f"{path}: not a vocabulary: expected a list of strings")
         try:
+            "".join(tokens).encode()
+        except UnicodeEncodeError as error:  # half of a surrogate pair, as \\ud800
+            raise UserError(f"{path}: not a vocabulary: {error.reason}") from error
+        try:
             return cls(tokens)
         except UserError as error:
             raise UserError(f"{path}: {error}") from error

@@ -7,6 +7,7 @@ text, where it has been asked to; else defaults.
 
 import dataclasses
 import json
+import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -21,10 +22,15 @@ from ptb_lm.evaluation.neural_cache import NeuralCache
 from ptb_lm.evaluation.plain import Plain
 from ptb_lm.evaluation.tuning import Tuned, tune_cache, tune_dynamic
 from ptb_lm.registry import METHODS
+from ptb_lm.runs.checkpoint import read_arrays
+from ptb_lm.runs.results import check_figure
 from ptb_lm.runs.trained_run import TrainedRun
 from ptb_lm.system import files
 
 TUNED = "tuned.json"
+MIXTURE_WEIGHT = "weight "  # and the member's number: a constant in tuned.json
+# What a damaged tuned.json raises when it is read.
+_DAMAGED = ValueError, LookupError, TypeError, AttributeError, RecursionError, UserError
 STATISTICS = "gradient_rms.npz"
 
 # Where nothing was tuned. Those of rms: Krause et al. 2017, section 5, and their code.
@@ -164,10 +170,8 @@ class Adaptation:
             raise UserError("--dynamic=rms: name a run folder; an export has no text")
         path, steps = run.path / STATISTICS, self._config.evaluation.dynamic_steps
         key = f"{run.weights_digest} {steps}"
-        if path.is_file():
-            with np.load(path, allow_pickle=False) as archive:
-                if archive["key"].item() == key:
-                    return {n: archive[n] for n in model.named_variables()}
+        if (kept := _kept_statistics(path, key, run.weights)) is not None:
+            return kept
         if self._training_ids is None:
             raise UserError(
                 f"--dynamic=rms: --mode=evaluate --save_path={run.path} with the same"
@@ -179,7 +183,40 @@ class Adaptation:
         return rms
 
 
-def constants_of(choice: EvaluationConfig, tuned: dict[str, Any]) -> Constants:
+def _kept_statistics(
+    path: pathlib.Path, key: str, weights: dict[str, np.ndarray]
+) -> dict[str, np.ndarray] | None:
+    """What a file holds of the sizes of the gradients.
+
+    Args:
+      path: of the file.
+      key: of the weights and the segments that are wanted.
+      weights: by name.
+
+    Returns:
+      Float32 arrays by the names of the weights; None where the file is missing or
+      damaged, or belongs to other weights.
+    """
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = read_arrays(archive)
+        found = {name: arrays[name] for name in weights}
+        is_whole = arrays["key"].item() == key and all(
+            found[name].shape == weight.shape
+            and found[name].dtype == np.float32
+            and ((found[name] >= 0) & (found[name] < np.inf)).all()
+            for name, weight in weights.items()
+        )
+    except Exception:  # a bad file makes NumPy raise almost anything
+        return None
+    return found if is_whole else None
+
+
+def constants_of(
+    choice: EvaluationConfig, tuned: dict[str, dict[str, float]]
+) -> Constants:
     """The constants that are typed; where they are negative, tuned ones or defaults.
 
     Args:
@@ -211,7 +248,7 @@ def cache_key(choice: EvaluationConfig) -> str:
     return f"cache of {choice.cache_size}, {choice.dynamic}"
 
 
-def tuned_constants(run: TrainedRun | None) -> dict[str, Any]:
+def tuned_constants(run: TrainedRun | None) -> dict[str, dict[str, float]]:
     """What was tuned for the present weights of a run, by name of the method.
 
     Raises:
@@ -222,9 +259,25 @@ def tuned_constants(run: TrainedRun | None) -> dict[str, Any]:
     path = run.path / TUNED
     try:
         content = json.loads(files.read_text(path))
-        return content["constants"] if content["weights"] == run.weights_digest else {}
-    except (ValueError, LookupError, TypeError) as error:
-        raise UserError(f"{path}: damaged: {error}; tune again") from error
+        if content["weights"] != run.weights_digest:
+            return {}
+        constants: dict[str, dict[str, float]] = content["constants"]
+        for values in constants.values():
+            _check_constants(values)
+    except _DAMAGED as error:
+        raise UserError(
+            f"{path}: damaged: {error}; remove it and tune again"
+        ) from error
+    return constants
+
+
+def _check_constants(values: dict[str, Any]) -> None:
+    """Raises an exception of `_DAMAGED` unless these are constants by name."""
+    for name, value in values.items():
+        check_figure(name, value, (int, float))
+        if not name.startswith(MIXTURE_WEIGHT):
+            Constants(**{name: value})  # TypeError: no such constant
+            EvaluationConfig(**{name: value})  # UserError: out of its bounds
 
 
 def keep_constants(run: TrainedRun, name: str, constants: dict[str, Any]) -> None:

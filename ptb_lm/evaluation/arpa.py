@@ -157,12 +157,16 @@ def _read_section(
     for number in range(size):
         parts = next(file, "").split()
         if len(parts) not in (order + 1, order + 2):
-            raise ValueError(f"n-gram {number + 1} of {title} is {' '.join(parts)!r}")
+            line = " ".join(parts)
+            raise ValueError(f"n-gram {number + 1} of {title} is {line!r:.60}")
         words = [ids.get(word, -1) for word in parts[1 : order + 1]]
         if min(words) >= 0:
             tokens.append(words)
             logs.append(float(parts[0]))
             backoffs.append(float(parts[-1]) if len(parts) == order + 2 else 0.0)
+    # NaN is no number that is at most 0.
+    if not (np.array(logs) <= 0).all() or not np.isfinite(backoffs).all():
+        raise ValueError(f"{title} has what is no log of a probability")
     found = np.array(tokens, np.int64).reshape(-1, order)
     return found, np.array(logs) * _LOG10, np.array(backoffs) * _LOG10
 

@@ -1,6 +1,6 @@
 """One scoring loop, shared by every method and every way of counting."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -12,6 +12,7 @@ from ptb_lm.evaluation.metrics import Score
 from ptb_lm.runs.trained_run import TrainedRun
 from ptb_lm.system.progress import Update
 
+SENTENCES = 64  # to read side by side
 CHUNK_TOKENS = 1024  # tokens per call: long enough to hide the call's own cost
 
 
@@ -77,6 +78,44 @@ class Evaluator:
             tokens += len(nats[-1])
             after_chunk(tokens, len(ids) - 1)
         return np.concatenate(nats)
+
+    def sentence_nats(
+        self,
+        context: np.ndarray,
+        sentences: Sequence[np.ndarray],
+        max_rows: int = SENTENCES,
+        after_batch: Update = lambda *_: None,
+    ) -> list[np.ndarray]:
+        """Nats of the tokens of sentences that know nothing of each other.
+
+        Sentences of like length are read side by side.
+
+        Args:
+          context: what precedes each of them, int32 [tokens]: it is read and not
+            scored. It may be empty.
+          sentences: each int32 [tokens].
+          max_rows: how many to read side by side. 1 for a method that learns from
+            what it reads.
+          after_batch: called with the number of sentences that are scored, and of all.
+
+        Returns:
+          Of each sentence -log p in nats, float32 [tokens]; without a context float32
+          [max(tokens - 1, 0)], because nothing precedes the first token.
+        """
+        lengths = np.array([len(context) + len(each) for each in sentences], int)
+        found = [np.zeros(0, np.float32)] * len(sentences)
+        order, first = np.argsort(lengths, kind="stable"), max(len(context) - 1, 0)
+        for begin in range(0, len(order), max_rows):
+            batch = order[begin : begin + max_rows]
+            rows = np.zeros((len(batch), lengths[batch[-1]]), np.int32)
+            for row, place in zip(rows, batch, strict=True):
+                row[: lengths[place]] = np.concatenate([context, sentences[place]])
+            chunks = [chunk.numpy() for chunk in self._chunks(rows)]
+            nats = np.concatenate([np.zeros((len(batch), 0), np.float32), *chunks], 1)
+            for row, place in zip(nats, batch, strict=True):
+                found[place] = row[first : max(lengths[place] - 1, 0)]
+            after_batch(begin + len(batch), len(order))
+        return found
 
     def _sum(self, rows: np.ndarray, after_chunk: Update) -> Score:
         """Score of all tokens of the rows [batch, time] but the first of each."""

@@ -1,6 +1,7 @@
 """The runs and n-grams of an evaluation, and the one method that they make together."""
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -10,6 +11,8 @@ from ptb_lm.config import Config
 from ptb_lm.data.vocabulary import Vocabulary
 from ptb_lm.errors import UserError
 from ptb_lm.evaluation.adaptation import (
+    MIXTURE_WEIGHT,
+    TUNED,
     Adaptation,
     keep_constants,
     tuned_constants,
@@ -118,7 +121,9 @@ class Members:
         members = self._methods() if is_linear and not self._weights else []
         if len(members) > 1:
             self._weights, score = tune_weights(members, ids)
-            constants = {f"weight {n}": w for n, w in enumerate(self._weights, 1)}
+            constants = {
+                f"{MIXTURE_WEIGHT}{n}": w for n, w in enumerate(self._weights, 1)
+            }
             keep_constants(self._runs[0], self._key(), constants)
             found.append(("mixture", Tuned(constants, score)))
         return found
@@ -154,7 +159,14 @@ class Members:
 
     def _tuned_weights(self) -> list[float]:
         """The mixture's tuned weights; none where it was not tuned."""
-        return list(tuned_constants(self._runs[0]).get(self._key(), {}).values())
+        run, count = self._runs[0], len(self._runs) + self._has_ngrams
+        weights = list(tuned_constants(run).get(self._key(), {}).values())
+        if weights and (len(weights) != count or not math.isclose(sum(weights), 1)):
+            raise UserError(
+                f"{run.path / TUNED}: damaged: no weights of {count} members;"
+                " remove it and tune again"
+            )
+        return weights
 
     def _key(self) -> str:
         """Name of a mixture in the file of tuned constants."""

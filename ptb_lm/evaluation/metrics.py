@@ -2,6 +2,27 @@
 
 import dataclasses
 import math
+from typing import NamedTuple
+
+
+class Unit(NamedTuple):
+    """A unit of surprisal, the negative logarithm of a probability.
+
+    Attributes:
+      name: in the plural.
+      nats: how many nats one of it is.
+    """
+
+    name: str
+    nats: float
+
+
+# By the base of the logarithm, as --log_base names it.
+UNITS = {
+    "e": Unit("nats", 1.0),
+    "2": Unit("bits", math.log(2)),
+    "10": Unit("hartleys", math.log(10)),
+}
 
 
 def perplexity(nats_per_token: float) -> float:

@@ -12,8 +12,10 @@ import math
 import tensorflow as tf
 
 from ptb_lm.evaluation.method import FeatureMethod
+from ptb_lm.system.memory import check_fits
 
 _NO_TOKEN = -1
+_FLOAT_BYTES = 4
 
 
 class NeuralCache:
@@ -77,9 +79,20 @@ class Memory:
         Returns:
           What was held, and the window after it, [batch, size + time, ...]. Tokens are
           negative where nothing was held yet.
+
+        Raises:
+          UserError: so many positions do not fit in memory.
         """
-        batch, _, width = features.shape
+        batch, time, width = features.shape
         if self._held is None:
+            # What is held, and its copy with a window; a window's scores, and twice
+            # what is made of them.
+            floats = (self._size + time) * batch * (2 * width + 3 * time)
+            check_fits(
+                _FLOAT_BYTES * floats,
+                f"a cache of {self._size:,} tokens",
+                "try a smaller --cache_size",
+            )
             self._held = (
                 tf.zeros([batch, self._size, width]),
                 tf.fill([batch, self._size], _NO_TOKEN),

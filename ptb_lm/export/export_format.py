@@ -3,7 +3,7 @@
 import abc
 import pathlib
 
-from ptb_lm.config import EvaluationConfig
+from ptb_lm.config import Config
 from ptb_lm.model.language_model import LanguageModel
 from ptb_lm.runs.trained_run import TrainedRun
 
@@ -16,8 +16,7 @@ class ExportFormat(abc.ABC):
       by_default: whether the end of training writes it, and ``--mode=export`` without
         ``--export_format``.
       reader: the program or library that reads it; the terminal shows this.
-      options: names of the options of `EvaluationConfig` that this format reads and
-        others may not.
+      options: names of the options of `EvaluationConfig` that this format reads and others may not.
     """
 
     place: str
@@ -25,8 +24,8 @@ class ExportFormat(abc.ABC):
     reader: str
     options: tuple[str, ...] = ()
 
-    def with_options(self, options: EvaluationConfig) -> "ExportFormat":
-        """The format as the command line wants it, where options say more."""
+    def with_options(self, config: Config) -> "ExportFormat":
+        """The format as the options of a command ask for it; by default, itself."""
         return self
 
     @abc.abstractmethod
@@ -42,6 +41,10 @@ class ExportFormat(abc.ABC):
           UserError: the format cannot express this model.
           OSError, tf.errors.OpError: it cannot be written.
         """
+
+    def content(self, run: TrainedRun) -> str:
+        """What of the run is in it; the terminal shows this."""
+        return f"the {run.kind} weights"
 
     @abc.abstractmethod
     def hint(self, path: pathlib.Path) -> str:

@@ -5,11 +5,10 @@ import pathlib
 import shutil
 import tempfile
 import time
-from collections.abc import Sequence
 
 import tensorflow as tf
 
-from ptb_lm.config import EvaluationConfig
+from ptb_lm.config import Config
 from ptb_lm.errors import UserError
 from ptb_lm.export.export_format import ExportFormat
 from ptb_lm.registry import EXPORT_FORMATS
@@ -17,11 +16,12 @@ from ptb_lm.runs.trained_run import TrainedRun
 from ptb_lm.system import files
 from ptb_lm.system.quiet_start import tensorflow_warnings_held_back
 
+DEFAULTS = Config()
 STALE_SECONDS = 3600  # what an export that was killed left behind is removed then
 
 
 def export_run(
-    run: TrainedRun, wanted: Sequence[ExportFormat] | None = None
+    run: TrainedRun, export_format: str = "", config: Config = DEFAULTS
 ) -> list[pathlib.Path]:
     """Writes a run's exports into its folder.
 
@@ -30,10 +30,11 @@ def export_run(
 
     Args:
       run: the run, with its choice of weights. The export repeats `run.results`.
-      wanted: the formats; None: all with `by_default`.
+      export_format: a name in `EXPORT_FORMATS`; empty: all formats with `by_default`.
+      config: of the command, with the options of the formats.
 
     Returns:
-      The paths of the exports, in the order of the formats.
+      The paths of the exports, in the order of `formats`.
 
     Raises:
       UserError: as `TrainedRun.model`, a format cannot express the model, or an
@@ -41,7 +42,7 @@ def export_run(
     """
     # Where cuDNN is in a graph, the graph needs a GPU.
     model = run.model(rnn_mode="fused")
-    wanted = default_formats() if wanted is None else wanted
+    wanted = formats(export_format, config)
     path = run.path / wanted[0].place
     try:
         _remove_stale(run.path)
@@ -62,32 +63,26 @@ def export_run(
     return [run.path / each.place for each in wanted]
 
 
-def formats(options: EvaluationConfig) -> list[ExportFormat]:
-    """The formats that the command line wants; UserError if one reads no such option.
+def formats(export_format: str = "", config: Config = DEFAULTS) -> list[ExportFormat]:
+    """The format of a name; for the empty name, all formats with `by_default`.
 
-    Without a name, these are all with `by_default`.
+    Raises:
+      UserError: an option is set that other formats read, and these do not.
     """
-    name = options.export_format
-    wanted = [EXPORT_FORMATS[name]] if name else default_formats()
-    readers: dict[str, list[str]] = {}
-    for other in EXPORT_FORMATS:
-        for option in EXPORT_FORMATS[other].options:
-            readers.setdefault(option, []).append(other)
+    every = {name: EXPORT_FORMATS[name] for name in EXPORT_FORMATS}
+    wanted = [each for each in every.values() if each.by_default]
+    if export_format:
+        wanted = [every[export_format]]
     read = {option for each in wanted for option in each.options}
-    for option in readers.keys() - read:
-        value = getattr(options, option)
-        if value != getattr(EvaluationConfig(), option):
+    for option in sorted({o for each in every.values() for o in each.options} - read):
+        value = getattr(config.evaluation, option)
+        if value != getattr(DEFAULTS.evaluation, option):
+            readers = [name for name, each in every.items() if option in each.options]
             raise UserError(
                 f"--{option}={value} has no effect here; it is for --export_format="
-                f"{' or '.join(readers[option])}"
+                f"{' or '.join(readers)}"
             )
-    return [each.with_options(options) for each in wanted]
-
-
-def default_formats() -> list[ExportFormat]:
-    """All formats that the end of training writes."""
-    every = [EXPORT_FORMATS[name] for name in EXPORT_FORMATS]
-    return [each for each in every if each.by_default]
+    return [each.with_options(config) for each in wanted]
 
 
 def _put(new: pathlib.Path, path: pathlib.Path) -> None:

@@ -5,7 +5,7 @@ import pathlib
 import tensorflow as tf
 from tensorflow.lite.python.convert_phase import ConverterError
 
-from ptb_lm.config import EvaluationConfig
+from ptb_lm.config import Config
 from ptb_lm.errors import UserError
 from ptb_lm.export.export_format import ExportFormat
 from ptb_lm.export.reader_facts import write_folder
@@ -32,9 +32,9 @@ class LiteRT(ExportFormat):
         self._export_dtype = export_dtype
         self.place = "litert" if export_dtype == "float32" else f"litert-{export_dtype}"
 
-    def with_options(self, options: EvaluationConfig) -> "LiteRT":
+    def with_options(self, config: Config) -> "LiteRT":
         """See `ExportFormat.with_options`."""
-        return LiteRT(options.export_dtype)
+        return LiteRT(config.evaluation.export_dtype)
 
     def write(self, run: TrainedRun, model: LanguageModel, path: pathlib.Path) -> None:
         """Writes the folder, see `ExportFormat.write`."""

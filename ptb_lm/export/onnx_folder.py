@@ -2,7 +2,7 @@
 
 import pathlib
 
-from ptb_lm.config import EvaluationConfig
+from ptb_lm.config import Config
 from ptb_lm.errors import UserError
 from ptb_lm.export.export_format import ExportFormat
 from ptb_lm.export.reader_facts import write_folder
@@ -21,9 +21,9 @@ class OnnxFolder(ExportFormat):
         self._export_dtype = export_dtype
         self.place = "onnx" if export_dtype == "float32" else f"onnx-{export_dtype}"
 
-    def with_options(self, options: EvaluationConfig) -> "OnnxFolder":
+    def with_options(self, config: Config) -> "OnnxFolder":
         """See `ExportFormat.with_options`."""
-        return OnnxFolder(options.export_dtype)
+        return OnnxFolder(config.evaluation.export_dtype)
 
     def write(self, run: TrainedRun, model: LanguageModel, path: pathlib.Path) -> None:
         """Writes the folder, see `ExportFormat.write`."""

@@ -21,6 +21,7 @@ def signatures(state: tf.TensorSpec) -> dict[str, list[tf.TensorSpec]]:
     arguments = {
         "generate": {"prompts": TEXTS, "num_tokens": INTEGER, **_DRAWING},
         "score": {"texts": TEXTS, "context": TEXT},
+        "features": {"texts": TEXTS},
         "next_tokens": {"prompts": TEXTS, "k": INTEGER},
         "initial_state": {"n": INTEGER},
         "step": {"ids": IDS, "state": state},
@@ -49,6 +50,8 @@ def signatures(state: tf.TensorSpec) -> dict[str, list[tf.TensorSpec]]:
 
 # Their names, which do not depend on the width of a state.
 FUNCTIONS = tuple(signatures(tf.TensorSpec([None, None])))
+# The format of an export that has them first, of those that came later than format 1.
+FIRST_FORMAT = {"features": 3}
 
 
 def checks(

@@ -98,6 +98,11 @@ class GraphTokenizer(tf.Module):
             return tf.ragged.boolean_mask(ids, ~is_unknown), unknown
         return tf.where(is_unknown, self.unknown_id, ids), unknown
 
+    def names(self, ids: tf.RaggedTensor) -> tf.Tensor:
+        """Tokens of ids: int32 [n, (t)] -> string [n, t], "" after a text's end."""
+        tokens = tf.gather(self.tokens, ids.flat_values)
+        return ids.with_flat_values(tokens).to_tensor("")
+
     def start_line(self, ids: tf.RaggedTensor) -> tf.RaggedTensor:
         """Puts a line end, after which a sentence starts, before every row.
 

@@ -1,5 +1,6 @@
 """A trained run from Python: texts in, texts and scores out."""
 
+import dataclasses
 import functools
 import warnings
 from collections.abc import Sequence
@@ -8,19 +9,22 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from ptb_lm.config import Config, GenerationConfig
+from ptb_lm.config import Config, GenerationConfig, ProbeConfig
 from ptb_lm.data.corpus import corpus_name, encode_split
 from ptb_lm.data.encoding import EncodedText, encode_tokens, stand_in
 from ptb_lm.data.token_rules import TokenRules
-from ptb_lm.data.unknown import UnknownTokens
 from ptb_lm.errors import UserError
 from ptb_lm.evaluation.evaluator import score_run
 from ptb_lm.evaluation.members import Members
 from ptb_lm.evaluation.metrics import Score
+from ptb_lm.inference.features import features_of, mean_of
 from ptb_lm.inference.opening import text_model
-from ptb_lm.inference.scored_text import ScoredText
+from ptb_lm.inference.prediction import Prediction, read_ids
+from ptb_lm.inference.scored_text import ScoredText, scored_text
 from ptb_lm.inference.text_model import TextModel
+from ptb_lm.options import parse_weights
 from ptb_lm.runs.trained_run import TrainedRun
+from ptb_lm.system.quiet_start import tensorflow_warnings_held_back
 
 DEFAULTS = GenerationConfig()
 
@@ -28,10 +32,10 @@ DEFAULTS = GenerationConfig()
 class LoadedRun(TrainedRun):
     """A trained run that generates, scores and gives features: see `ptb_lm.load`.
 
-    It reads a text as the run reads its corpus. A text of `generate`, `score` and
-    `features` begins after a line end, where the vocabulary has one. What they do about
-    tokens that the vocabulary lacks is their argument `unknown`, as ``--unknown``; if
-    there is no ``<unk>``, they leave such tokens out with a warning.
+    It reads a text as the run reads its corpus. A text of `generate`, `score`,
+    `predict` and `features` begins after a line end, where the vocabulary has one. What
+    they do about tokens that the vocabulary lacks is their argument `unknown`, as
+    ``--unknown``; if there is no ``<unk>``, they leave such tokens out with a warning.
     """
 
     def generate(
@@ -85,16 +89,23 @@ class LoadedRun(TrainedRun):
         return [text.decode() for text in texts.numpy().tolist()]
 
     def score(
-        self, texts: Sequence[str], *, unknown: str = DEFAULTS.unknown
+        self,
+        texts: Sequence[str],
+        *,
+        unknown: str = DEFAULTS.unknown,
+        count_unknown: bool = DEFAULTS.count_unknown,
+        by_word: bool = DEFAULTS.by_word,
     ) -> list[ScoredText]:
         """Scores each text as a sentence, whatever the other texts are.
 
         Args:
           texts: n texts. With words, a line end also ends the last line of each.
           unknown: as ``--unknown``.
+          count_unknown: as ``--count_unknown``.
+          by_word: as ``--by_word``.
 
         Returns:
-          n scored texts. The first token counts if a line end precedes it.
+          n scored texts, in nats. The first token counts if a line end precedes it.
 
         Raises:
           UserError: unknown="error" and a token is unknown.
@@ -105,37 +116,91 @@ class LoadedRun(TrainedRun):
         context = "\n" if self.line_end_id is not None else ""
         given = tf.constant([text for text, _ in read])
         found = self._text_model.score(given, context=context)
-        names = ("tokens", "log_probabilities", "counted")
+        names = ("log_probabilities", "counted")
         rows = zip(*(found[name].numpy().tolist() for name in names), strict=True)
+        scored = [
+            self._scored(written, _nats(*row), unknown)
+            for written, row in zip(self._written(texts), rows, strict=True)
+        ]
+        if by_word and self._rules.token_type == "char":
+            scored = [each.by_word() for each in scored]
         return [
-            _scored_text(text.unknown(self.vocabulary), *row)
-            for row, (_, text) in zip(rows, read, strict=True)
+            dataclasses.replace(each, counts_unknown=count_unknown) for each in scored
         ]
 
+    def predict(
+        self,
+        text: str,
+        num_expected: int = 5,
+        *,
+        unknown: str = DEFAULTS.unknown,
+        previous: Prediction | None = None,
+    ) -> Prediction:
+        """Says of each token of a text, and of the next one, what was to be expected.
+
+        Args:
+          text: the text; its last line is left open.
+          num_expected: how many of the likeliest tokens to name at every place, at
+            least 1.
+          unknown: as ``--unknown``.
+          previous: what an earlier call gave for a text that begins alike, as one does
+            while it is typed. The result is the same, and sooner there.
+
+        Returns:
+          The tokens with their scores, what was expected in place of each, and the
+          distribution of the token that follows.
+
+        Raises:
+          UserError: unknown="error" and a token is unknown.
+        """
+        if num_expected < 1:
+            raise ValueError(f"num_expected is {num_expected}, not at least 1")
+        ((_, encoded),) = self._read_texts([text], unknown)
+        before = self._before
+        reading = read_ids(
+            self._text_model,
+            self.vocabulary.tokens,
+            np.concatenate([before, encoded.ids]),
+            num_expected,
+            previous.reading if previous else None,
+        )
+        # Without a line end before it, nothing is expected in place of the first token.
+        first = 0 if len(before) or not len(encoded.ids) else 1
+        written = list(self._rules.split(text, False))
+        nats: list[float | None] = [*[None] * first, *reading.nats]
+        scored = self._scored(written, nats, unknown)
+        return Prediction(
+            scored.rows, expected=[[]] * first + reading.expected, reading=reading
+        )
+
     def features(
-        self, texts: Sequence[str], *, unknown: str = DEFAULTS.unknown
+        self,
+        texts: Sequence[str],
+        *,
+        unknown: str = DEFAULTS.unknown,
+        pooling: str = "none",
     ) -> list[np.ndarray]:
         """What the network knows after each token: the inputs of the softmax.
 
         Args:
           texts: n texts; the last line of each is left open.
           unknown: as ``--unknown``.
+          pooling: as ``--pooling``.
 
         Returns:
-          n arrays, float32 [tokens, width]. Row t of a text is given after its token
-          t, and predicts token t + 1. The width is that of the last layer, or of the
-          embedding where a projection stands before a tied softmax.
+          n arrays, float32 [tokens, width], or with pooling="mean" [width]. Row t of a
+          text is given after its token t, and predicts token t + 1. The width is that
+          of the last layer, or of the embedding where a projection stands before a
+          tied softmax.
 
         Raises:
-          UserError: unknown="error" and a token is unknown.
+          UserError: unknown="error" and a token is unknown, or a value is not allowed.
         """
-        line_end = self.line_end_id
-        before = np.array([] if line_end is None else [line_end], np.int32)
-        found = []
-        for _, text in self._read_texts(texts, unknown):
-            whole = tf.constant(np.concatenate([before, text.ids]))
-            found.append(self._read(whole).numpy()[len(before) :])
-        return found
+        is_mean = ProbeConfig(pooling=pooling).pooling == "mean"
+        read = self._read_texts(texts, unknown)
+        kept, lengths = [text for text, _ in read], [len(each.ids) for _, each in read]
+        found = features_of(self._text_model, kept, lengths)
+        return [mean_of(rows) if is_mean else rows for rows in found]
 
     def evaluate(
         self,
@@ -171,26 +236,22 @@ class LoadedRun(TrainedRun):
             ids, name = read(split), f"{corpus_name(data.data_path)} {split}"
         else:
             ids, name = self._encode(text, unknown, close_lines=True).ids, "given"
-        members = Members(config, [self], read)
-        return score_run(self, ids, config, name, members.method())
+        weights = parse_weights(config.evaluation.mixture_weights)
+        members = Members(config, [self], read, weights=weights)
+        # It warns of a function that is traced again, as that of each method is.
+        with tensorflow_warnings_held_back():
+            return score_run(self, ids, config, name, members.method())
 
     @functools.cached_property
     def _text_model(self) -> TextModel:
         """The functions of an export, of this run's weights."""
         return text_model(self)
 
-    @functools.cached_property
-    def _read(self) -> tf.types.experimental.GenericFunction:
-        """Ids int32 [time] -> features float32 [time, width], from a zero state."""
-        model = self._text_model.keras_model()
-
-        def read(ids: tf.Tensor) -> tf.Tensor:
-            embedded = model.embed(ids[:, None])
-            state = model.initial_state(1)
-            return model.features(embedded, state, with_gradient=False)[0][:, 0]
-
-        signature = [tf.TensorSpec([None], tf.int32)]
-        return tf.function(read, input_signature=signature, autograph=False)
+    @property
+    def _before(self) -> np.ndarray:
+        """Ids that are read before a text: of a line end, or none; int32 [0 or 1]."""
+        line_end = self.line_end_id
+        return np.array([] if line_end is None else [line_end], np.int32)
 
     @property
     def _rules(self) -> TokenRules:
@@ -216,6 +277,28 @@ class LoadedRun(TrainedRun):
             read.append((text, encoded))
         return read
 
+    def _written(self, texts: Sequence[str]) -> list[list[str]]:
+        """Tokens of texts as they stand there; the last line of words is closed."""
+        is_open = [
+            self._rules.token_type == "word" and text[-1:] not in ("", "\n")
+            for text in texts
+        ]
+        closed = [t + "\n" * is_cut for t, is_cut in zip(texts, is_open, strict=True)]
+        found = self._text_model.split(tf.constant(closed))["tokens"].numpy().tolist()
+        return [[token.decode() for token in row if token] for row in found]
+
+    def _scored(
+        self, written: list[str], nats: Sequence[float | None], unknown: str
+    ) -> ScoredText:
+        """Joins the tokens of a text with the nats of those that the model reads."""
+        return scored_text(
+            written,
+            nats,
+            self.vocabulary,
+            self._rules.line_end,
+            leaves_out=stand_in(unknown, self.vocabulary) == "skip",
+        )
+
     def _encode(self, text: str, unknown: str, close_lines: bool) -> EncodedText:
         """Encodes a text; UserError where an unknown token has no stand-in."""
         tokens = self._rules.split(text, close_lines)
@@ -225,17 +308,9 @@ class LoadedRun(TrainedRun):
             raise UserError(f"not in the vocabulary: {error.args[0]!r}") from error
 
 
-def _scored_text(
-    unknown: UnknownTokens,
-    tokens: list[bytes],
-    log_probabilities: list[float],
-    counted: list[bool],
-) -> ScoredText:
-    """One text of what `TextModel` scores; there is no token after its end."""
-    length = len([token for token in tokens if token])
-    nats = [
+def _nats(log_probabilities: list[float], counted: list[bool]) -> list[float | None]:
+    """What `TextModel.score` gives of one text, as nats."""
+    return [
         -log_probability if counts else None
         for log_probability, counts in zip(log_probabilities, counted, strict=True)
     ]
-    names = [token.decode() for token in tokens[:length]]
-    return ScoredText(names, nats[:length], unknown)

@@ -10,7 +10,7 @@ from ptb_lm import __version__
 from ptb_lm.data.corpus import corpus_name
 from ptb_lm.errors import UserError
 from ptb_lm.evaluation.method import Scorable
-from ptb_lm.inference.arguments import FUNCTIONS
+from ptb_lm.inference.arguments import FIRST_FORMAT, FUNCTIONS
 from ptb_lm.inference.exported import Exported
 from ptb_lm.inference.scoring import RowIndependent
 from ptb_lm.inference.text_model import FORMAT, TextModel
@@ -102,7 +102,8 @@ def _load(path: pathlib.Path, weights: str) -> Any:
             f"{path}: an export of format {found}, made by a newer version"
             f" ({facts.get('project')}); this one reads formats up to {FORMAT}"
         )
-    missing = [name for name in FUNCTIONS if not hasattr(loaded, name)]
+    expected = [name for name in FUNCTIONS if FIRST_FORMAT.get(name, 1) <= found]
+    missing = [name for name in expected if not hasattr(loaded, name)]
     if missing:
         raise UserError(
             f"{path}: a SavedModel, but not of this project: no function {missing[0]}"

@@ -135,3 +135,63 @@ def log_probabilities(model: LanguageModel, ids: tf.Tensor) -> tf.Tensor:
         parallel_iterations=1,
     )
     return -tf.transpose(nats)
+
+
+def scores_of_rows(
+    model: LanguageModel, before: tf.Tensor, ids: tf.RaggedTensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Log-probabilities of texts of different lengths, whatever the other texts are.
+
+    Args:
+      model: the model.
+      before: what precedes every text, int32 [1, tokens]; perhaps nothing.
+      ids: of n texts, int32 [n, (t)].
+
+    Returns:
+      Nats, float32 [n, t], 0 where nothing is counted; and what is, bool [n, t]: the
+      tokens of the texts, but no first token that nothing precedes.
+    """
+    dense, width = ids.to_tensor(), tf.shape(before)[1]
+    whole = tf.concat([tf.repeat(before, ids.nrows(), axis=0), dense], axis=1)
+    # The first token of all has no score; where there is none at all, no column.
+    unscored = tf.zeros_like(whole[:, :1], tf.float32)
+    scores = tf.concat([unscored, log_probabilities(model, whole)], axis=1)[:, width:]
+    columns = tf.range(tf.shape(dense)[1])
+    within = tf.sequence_mask(ids.row_lengths(), tf.shape(dense)[1])
+    counted = within & (columns + width > 0)
+    return tf.where(counted, scores, 0.0), counted
+
+
+def perplexities(scores: tf.Tensor, counted: tf.Tensor) -> tf.Tensor:
+    """Of what `scores_of_rows` gives: float64 [n], whose sums are of float64."""
+    nats = -tf.reduce_sum(tf.cast(scores, tf.float64), axis=1)
+    return tf.exp(nats / tf.reduce_sum(tf.cast(counted, tf.float64), axis=1))
+
+
+def features_of_rows(
+    model: LanguageModel, ids: tf.RaggedTensor, line_end: int | None
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """What the softmax reads after each token, whatever the other texts are.
+
+    Args:
+      model: the model.
+      ids: of n texts, int32 [n, (t)].
+      line_end: id of the token that precedes each of them; None: there is none.
+
+    Returns:
+      Features, float32 [n, t, width], 0 after a text's end; and their means over the
+      tokens of a text, float32 [n, width], NaN if it has none.
+    """
+    scorer, dense = RowIndependent(model), ids.to_tensor()
+    n, t = tf.unstack(tf.shape(dense))
+    whole, before = tf.pad(dense, [[0, 0], [0, 1]]), 0  # one column at least to read
+    if line_end is not None:
+        whole, before = tf.concat([tf.fill([n, 1], line_end), dense], axis=1), 1
+    features, _ = scorer.features(
+        scorer.embed(tf.transpose(whole)), scorer.initial_state(n), with_gradient=False
+    )
+    within = tf.sequence_mask(ids.row_lengths(), t)
+    of_tokens = tf.transpose(features[before : before + t, :n], [1, 0, 2])
+    of_tokens = tf.where(within[..., None], of_tokens, 0.0)
+    lengths = tf.cast(ids.row_lengths(), tf.float32)
+    return of_tokens, tf.reduce_sum(of_tokens, axis=1) / lengths[:, None]

@@ -20,14 +20,15 @@ from ptb_lm.errors import UserError
 from ptb_lm.inference import sampling
 from ptb_lm.inference.arguments import FUNCTIONS, checks, signatures
 from ptb_lm.inference.graph_tokenizer import GraphTokenizer
-from ptb_lm.inference.scoring import log_probabilities
+from ptb_lm.inference.scoring import features_of_rows, perplexities, scores_of_rows
 from ptb_lm.inference.state_layout import StateLayout, step
 from ptb_lm.model.language_model import LanguageModel, State
 from ptb_lm.system.quiet_start import tensorflow_warnings_held_back
 
 # Of the functions and of what they take and give; `metadata()` tells it. In format 1,
 # which does not tell it, a state is float32 [n, parts, hidden]: all parts of one size.
-FORMAT = 2
+# Format 2 has no function `features`.
+FORMAT = 3
 
 
 class TextModel(tf.Module):
@@ -127,14 +128,9 @@ class TextModel(tf.Module):
         """
         prompt_ids, unknown = self._tokenizer.read(prompts, False)
         last_ids, state = self._read_prompts(prompt_ids)
+        rules = temperature, top_k, top_p
         ids, _ = self._draw_ids(
-            last_ids,
-            state,
-            num_tokens,
-            0,
-            (temperature, top_k, top_p),
-            seed,
-            allow_unknown,
+            last_ids, state, num_tokens, 0, rules, seed, allow_unknown
         )
         drawn = tf.RaggedTensor.from_tensor(ids)
         return {
@@ -169,22 +165,41 @@ class TextModel(tf.Module):
         tokenizer = self._tokenizer
         ids, unknown = tokenizer.read(texts, True)
         before = tokenizer.read(context[None], False)[0].to_tensor()
-        width = tf.shape(before)[1]
-        dense = ids.to_tensor()
-        whole = tf.concat([tf.repeat(before, ids.nrows(), axis=0), dense], axis=1)
-        scores = log_probabilities(self._model(), whole)
-        # The first token of all has no score; where there is none at all, no column.
-        unscored = tf.zeros_like(whole[:, :1], tf.float32)
-        scores = tf.concat([unscored, scores], axis=1)[:, width:]
-        columns = tf.range(tf.shape(dense)[1])
-        within = tf.sequence_mask(ids.row_lengths(), tf.shape(dense)[1])
-        counted = within & (columns + width > 0)
-        scores = tf.where(counted, scores, 0.0)
+        scores, counted = scores_of_rows(self._model(), before, ids)
         return {
-            "tokens": tf.where(within, tf.gather(tokenizer.tokens, dense), ""),
+            "tokens": tokenizer.names(ids),
             "log_probabilities": scores,
             "counted": counted,
-            "perplexities": _perplexities(scores, counted),
+            "perplexities": perplexities(scores, counted),
+            "unknown_tokens": unknown,
+        }
+
+    def _features(self, texts: tf.Tensor) -> dict[str, tf.Tensor]:
+        """What the network knows after each token: the inputs of the softmax.
+
+        A text begins after a line end, as a prompt, and its last line is left open.
+        Its features do not depend on the other texts.
+
+        Args:
+          texts: string [n].
+
+        Returns:
+          tokens: as the model reads them, string [n, t], "" after a text's end.
+          features: float32 [n, t, width], 0 after a text's end. Row t is given after
+            token t, and predicts token t + 1. The width is that of the last layer, or
+            of the embedding where a projection stands before a tied softmax.
+          means: over the tokens of a text, float32 [n, width]; NaN if it has none.
+          lengths: tokens of each text, int64 [n].
+          unknown_tokens: int64 [n].
+        """
+        tokenizer = self._tokenizer
+        ids, unknown = tokenizer.read(texts, False)
+        features, means = features_of_rows(self._model(), ids, tokenizer.line_end_id)
+        return {
+            "tokens": tokenizer.names(ids),
+            "features": features,
+            "means": means,
+            "lengths": ids.row_lengths(),
             "unknown_tokens": unknown,
         }
 
@@ -272,14 +287,9 @@ class TextModel(tf.Module):
           ids: int32 [n, num_tokens].
           state: before the last of these is read.
         """
+        parts, rules = self._layout.unpack(state), (temperature, top_k, top_p)
         ids, state = self._draw_ids(
-            last_ids,
-            self._layout.unpack(state),
-            num_tokens,
-            position,
-            (temperature, top_k, top_p),
-            seed,
-            allow_unknown,
+            last_ids, parts, num_tokens, position, rules, seed, allow_unknown
         )
         return {"ids": ids, "state": self._layout.pack(state)}
 
@@ -373,9 +383,3 @@ class TextModel(tf.Module):
             return tf.zeros([size])
         is_barred = (tf.range(size) == unknown_id) & ~allow_unknown
         return tf.where(is_barred, -np.inf, 0.0)
-
-
-def _perplexities(scores: tf.Tensor, counted: tf.Tensor) -> tf.Tensor:
-    """Nats [n, t], bool [n, t] -> float64 [n]; the sums are of float64."""
-    nats = -tf.reduce_sum(tf.cast(scores, tf.float64), axis=1)
-    return tf.exp(nats / tf.reduce_sum(tf.cast(counted, tf.float64), axis=1))

@@ -2,6 +2,7 @@
 
 import re
 import textwrap
+import unicodedata
 from collections.abc import Mapping, Sequence
 
 # A cell for each title; titles that a row lacks are empty there.
@@ -11,6 +12,21 @@ _GAP = "  "
 LONGEST_NAME = 24  # characters, in a terminal and in a legend
 # What Markdown or GitHub may read as markup. An underscore inside a word is not.
 _MARKUP = re.compile(r"[<>|*\\`$#~&\[\]]|(?<!\w)_|_(?!\w)")
+
+
+def columns(text: str) -> int:
+    """Columns of a terminal that a text takes."""
+    return sum(
+        0
+        if unicodedata.combining(character)
+        else 1 + (unicodedata.east_asian_width(character) in "WF")
+        for character in text
+    )
+
+
+def padded(text: str, width: int) -> str:
+    """A text with blanks after it, up to so many columns of a terminal."""
+    return text + " " * (width - columns(text))
 
 
 def printable(text: str) -> str:
@@ -48,7 +64,9 @@ def markdown_table(titles: Sequence[str], rows: Sequence[Row]) -> str:
       rows: the rows.
     """
     first, *others = used_titles(titles, rows)
-    head = " | ".join(title.replace("\n", " ") for title in (first, *others))
+    head = " | ".join(
+        markdown_cell(title.replace("\n", " ")) for title in (first, *others)
+    )
     lines = [f"| {head} |", "|---|" + "--:|" * len(others)]
     for row in rows:
         cells = [markdown_cell(row[first]), *(row.get(title, "") for title in others)]
@@ -101,7 +119,7 @@ def paragraph(text: str, width: int | None) -> str:
 def _widths(titles: Sequence[str], rows: Sequence[Row]) -> list[int]:
     """Characters of each column, with the gap before it."""
     return [
-        max(map(len, [*title.split("\n"), *(row.get(title, "") for row in rows)]))
+        max(map(columns, [*title.split("\n"), *(row.get(title, "") for row in rows)]))
         + len(_GAP) * (index > 0)
         for index, title in enumerate(titles)
     ]
@@ -111,12 +129,16 @@ def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
     """One line: the name to the left, numbers to the right."""
     name, *numbers = cells
     rest = zip(numbers, widths[1:], strict=True)
-    return name.ljust(widths[0]) + "".join(text.rjust(size) for text, size in rest)
+    return padded(name, widths[0]) + "".join(text.rjust(size) for text, size in rest)
 
 
 def shortened(name: str) -> str:
     """A name without its middle where it is too long."""
-    if len(name) <= LONGEST_NAME:
+    if columns(name) <= LONGEST_NAME:
         return name
-    half = LONGEST_NAME // 2
-    return f"{name[: half - 1]}…{name[-half:]}"
+    half, begin, end = LONGEST_NAME // 2, name, name
+    while columns(begin) >= half:
+        begin = begin[:-1]
+    while columns(end) > half:
+        end = end[1:]
+    return f"{begin}…{end}"

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ptb_lm.errors import UserError
-from ptb_lm.reports.layout import markdown_cell
+from ptb_lm.reports.layout import markdown_cell, printable
 from ptb_lm.runs.trained_run import TrainedRun
 
 DEFAULT_WORDS = 10  # the most frequent ones, where none are given
@@ -47,8 +47,15 @@ def neighbours_table(run: TrainedRun, words: list[str], count: int) -> str:
     words = words or [*vocabulary.tokens[:DEFAULT_WORDS]]
     unknown = [word for word in words if word not in vocabulary.tokens]
     if unknown:
-        raise UserError(f"--words: not in the vocabulary: {', '.join(unknown)}")
-    embedding = run.weights["embedding"]
+        raise UserError(
+            f"--words: not in the vocabulary: {', '.join(map(printable, unknown))}"
+        )
+    embedding = run.weights.get("embedding", np.zeros(0))
+    if embedding.ndim != 2 or len(embedding) != len(vocabulary):
+        raise UserError(
+            f"{run.path}: the checkpoint does not fit: it has no embedding of"
+            f" {len(vocabulary):,} tokens, as vocabulary.json has"
+        )
     ids, cosines = nearest(embedding, vocabulary.encode(words), count)
     lines = ["| word | nearest words, with their cosine |", "|---|---|"]
     for word, row, values in zip(words, ids, cosines, strict=True):

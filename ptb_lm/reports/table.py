@@ -25,13 +25,15 @@ _SCORES = {
     "bits a character,\nvalid / test": ".3f",
 }
 # Other numbers, which have a mean.
-_NUMBERS = {"parameters": ",.0f", "PFLOP": ".3g", "tokens/s": ",.0f"}
+_UNKNOWN = "<unk>\nin test, %"
+_NUMBERS = {"parameters": ",.0f", "PFLOP": ".3g", _UNKNOWN: ".3g", "tokens/s": ",.0f"}
 _TITLES = (
     RUN,
     "parameters",
     "PFLOP",
     "epochs",
     *_SCORES,
+    _UNKNOWN,
     "published\nvalid / test",
     "seed",
     "tokens/s",
@@ -46,6 +48,7 @@ _IMPORTANCE = (
     "epochs",
     "bits a character,\nvalid / test",
     "published\nvalid / test",
+    _UNKNOWN,
     "seed",
     "PFLOP",
     "wall time",
@@ -68,15 +71,17 @@ def results_table(runs: list[RecordedRun], width: int | None = None) -> str:
     Raises:
       UserError: the results of one do not say what machine they were measured on.
     """
-    machines = sorted({_machine(run) for run in runs})
+    machines, shown = sorted({_machine(run) for run in runs}), printable
+    if width is None:
+        shown = markdown_text
     parts, left_out = [], set[str]()
     for corpus, members in by_corpus(runs).items():
         title, rows = corpus_title(corpus), _rows(members)
         if width is None:
-            heading, body = f"**{markdown_text(title)}**", markdown_table(_TITLES, rows)
+            heading, body = f"**{shown(title)}**", markdown_table(_TITLES, rows)
         else:
             body, without = text_table(_TITLES, rows, width, _IMPORTANCE)
-            heading = printable(title)
+            heading = shown(title)
             left_out.update(without)
         parts.append(f"{heading}\n\n{body}")
     if left_out:
@@ -84,7 +89,7 @@ def results_table(runs: list[RecordedRun], width: int | None = None) -> str:
         note = f"No room for: {names}. A pipe or a file gets the whole table."
         parts.append(paragraph(note, width))
     unfinished = [
-        f"{printable(run.name)} ({_epochs(run)} epochs)"
+        f"{shown(run.name)} ({_epochs(run)} epochs)"
         for run in runs
         if not run.results.last_weights
     ]
@@ -92,7 +97,7 @@ def results_table(runs: list[RecordedRun], width: int | None = None) -> str:
         parts.append(
             paragraph(f"Without final scores: {', '.join(unfinished)}.", width)
         )
-    parts.append(paragraph(f"Measured on: {'; '.join(machines)}.", width))
+    parts.append(paragraph(f"Measured on: {'; '.join(map(shown, machines))}.", width))
     return "\n".join(parts)
 
 
@@ -151,12 +156,14 @@ def _spread(title: str, values: Sequence[float]) -> str:
 
 
 def _values(run: RecordedRun) -> dict[str, list[float]]:
-    """The numbers of a run by title; none where it has none."""
+    """The numbers of a run by title; none where it has none, or no ``<unk>``."""
     results, last = run.results, run.results.last_weights
     epoch = results.epochs[-1]
     bits = [epoch.valid_bits_per_character]
     if last:
         bits.append(last.test_bits_per_character)
+    text = results.texts.get("test")
+    unknown = text.unknown_share if text else 0.0
     speeds = [each.tokens_per_second for each in results.epochs]
     return {
         "parameters": [results.parameters],
@@ -165,6 +172,7 @@ def _values(run: RecordedRun) -> dict[str, list[float]]:
         "valid": [epoch.valid_perplexity],
         "test": [last.test_perplexity] if last else [],
         "bits a character,\nvalid / test": [b for b in bits if b is not None],
+        _UNKNOWN: [100 * unknown] if unknown else [],
         "tokens/s": [statistics.median(speeds)],
     }
 

@@ -194,14 +194,26 @@ def _read(path: pathlib.Path) -> Checkpoint:
         with np.load(file, allow_pickle=False) as archive:
             # First, for the rest may be different in a newer format.
             metadata = _read_metadata(archive, path)
-            if _compressed(archive):
-                raise ValueError("it is compressed")  # might unpack to any size
-            names = [name for name in archive.files if name != _METADATA]
-            arrays = {name: archive[name] for name in names}
+            arrays = read_arrays(archive)
+    del arrays[_METADATA]
+    return Checkpoint(arrays, metadata, path)
+
+
+def read_arrays(archive: Any) -> dict[str, np.ndarray]:
+    """All arrays of an open archive of NumPy's, by name.
+
+    Raises:
+      ValueError: it is compressed, and might unpack to any size; or it has something
+        else than arrays.
+      Exception: whatever else NumPy or zipfile raise for a bad file.
+    """
+    if _compressed(archive):
+        raise ValueError("it is compressed")
+    arrays = {name: archive[name] for name in archive.files}
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):
             raise ValueError(f"{name} is not an array")
-    return Checkpoint(arrays, metadata, path)
+    return arrays
 
 
 def _read_metadata(archive: Any, path: pathlib.Path) -> dict[str, Any]:

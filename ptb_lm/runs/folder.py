@@ -134,7 +134,8 @@ class RunFolder:
         ones that were scored.
 
         Raises:
-          UserError: the run has no such checkpoint, or it is damaged.
+          UserError: the run has no such checkpoint, or it is damaged, or a weight is
+            not finite.
         """
         checkpoint = self.checkpoints.load(kind)
         if checkpoint is None:
@@ -142,11 +143,15 @@ class RunFolder:
         arrays = checkpoint.arrays
         names = [n.removeprefix("model/") for n in arrays if n.startswith("model/")]
         scored = "average" if checkpoint.metadata.get("averaged") else "model"
-        return {
+        weights = {
             name: arrays[f"{scored}/{name}"]
             for name in names
             if f"{scored}/{name}" in arrays
         }
+        for name, values in weights.items():
+            if values.dtype.kind != "f" or not np.isfinite(values).all():
+                raise UserError(f"{checkpoint.path}: {name} has what is no number")
+        return weights
 
     def _why(self, kind: str) -> str:
         """Why a kind of checkpoint is not there, and what to do."""

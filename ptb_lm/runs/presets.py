@@ -41,8 +41,11 @@ class Published:
 
 
 def presets() -> dict[str, pathlib.Path]:
-    """Name -> flagfile, by name."""
-    return {path.stem: path for path in sorted(_FOLDER.glob("*.flags"))}
+    """Name -> flagfile, by name; UserError where their folder cannot be read."""
+    try:
+        return {path.stem: path for path in sorted(_FOLDER.glob("*.flags"))}
+    except OSError as error:
+        raise UserError(f"{_FOLDER}: cannot read: {error.strerror}") from error
 
 
 def preset_file(name: str) -> pathlib.Path:

@@ -8,9 +8,26 @@ import dataclasses
 import math
 from typing import Any, Self
 
+# What a field of a record may be, by its annotation; other fields check themselves.
+_KINDS: dict[Any, tuple[type, ...]] = {
+    bool: (bool,),
+    int: (int,),
+    float: (int, float),
+    str: (str,),
+}
+_KINDS |= {kind | None: (*kinds, type(None)) for kind, kinds in _KINDS.items()}
+
 
 class _Record:
-    """A dataclass whose instances are JSON objects."""
+    """A dataclass whose instances are JSON objects; its numbers are figures."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value, kinds = getattr(self, field.name), _KINDS.get(field.type)
+            if kinds and type(value) not in kinds:
+                raise TypeError(f"{field.name} is {value!r:.50}")
+            if kinds and isinstance(value, int | float):
+                check_figure(field.name, value, kinds)
 
     def to_json(self) -> dict[str, Any]:
         """The fields that are not None, by name."""
@@ -49,19 +66,8 @@ def check_figure(name: str, value: Any, kinds: tuple[type, ...]) -> None:
         raise TypeError(f"{name} is {value!r:.50}")
 
 
-class _Figures(_Record):
-    """A record of figures that are finite and not negative."""
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = getattr(self, field.name)
-            if value is not None or field.default is dataclasses.MISSING:
-                kinds = (int,) if field.type is int else (int, float)
-                check_figure(field.name, value, kinds)
-
-
 @dataclasses.dataclass(frozen=True)
-class EpochScores(_Figures):
+class EpochScores(_Record):
     """What is measured of an epoch.
 
     Attributes:
@@ -88,7 +94,7 @@ class EpochScores(_Figures):
 
 
 @dataclasses.dataclass(frozen=True)
-class SplitScores(_Figures):
+class SplitScores(_Record):
     """Scores of one set of weights on valid and test.
 
     Attributes:
@@ -123,9 +129,8 @@ class Change(_Record):
     after: bool | int | float | str
 
     def __post_init__(self) -> None:
-        check_figure("step", self.step, (int,))
-        values = type(self.before), type(self.after)
-        if type(self.name) is not str or not {*values} <= {bool, int, float, str}:
+        super().__post_init__()
+        if not {type(self.before), type(self.after)} <= {bool, int, float, str}:
             raise TypeError(f"no change: {vars(self)!r:.50}")
 
 
@@ -142,12 +147,6 @@ class TextRecord(_Record):
     tokens: int
     unknown_share: float
     digest: str
-
-    def __post_init__(self) -> None:
-        check_figure("tokens", self.tokens, (int,))
-        check_figure("unknown_share", self.unknown_share, (int, float))
-        if not isinstance(self.digest, str):
-            raise TypeError(f"digest is {self.digest!r:.50}")
 
 
 @dataclasses.dataclass(frozen=True)

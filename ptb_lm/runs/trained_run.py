@@ -88,11 +88,19 @@ class TrainedRun:
           UserError: configuration, vocabulary and checkpoint do not belong together.
         """
         from ptb_lm.model.language_model import build_model
+        from ptb_lm.model.sizes import count_parameters
         from ptb_lm.runs.checkpoint import assign
 
         changed = dataclasses.replace(self.config.model, **options)
         config = dataclasses.replace(self.config, model=changed)
         weights = self.weights
+        held = sum(values.size for values in weights.values())
+        wanted = count_parameters(config.model, len(self.vocabulary))
+        if held < wanted:  # said before so many are made
+            raise UserError(
+                f"{self.path}: the checkpoint does not fit: it has {held:,} parameters,"
+                f" and the model of flags.txt and vocabulary.json {wanted:,}"
+            )
         model = build_model(config, len(self.vocabulary))
         try:
             assign(model.named_variables(), weights)

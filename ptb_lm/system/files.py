@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import stat
 import tempfile
 from collections.abc import Callable
 from typing import Any, BinaryIO
@@ -13,6 +14,7 @@ from typing import Any, BinaryIO
 from ptb_lm.errors import UserError
 
 MAX_TEXT_BYTES = 1 << 30  # of a text that is read at once; corpora are not
+_BLOCK_BYTES = 1 << 20
 AT_FDCWD = -100  # fcntl.h of Linux: paths are relative to the working folder
 EXCHANGE = 2  # RENAME_EXCHANGE of Linux, RENAME_SWAP of macOS
 
@@ -113,20 +115,40 @@ def write_json(path: pathlib.Path, value: Any) -> None:
     write_text(path, text + "\n")
 
 
-def read_text(path: pathlib.Path) -> str:
+def is_stream(path: pathlib.Path) -> bool:
+    """Whether a path is a pipe or a device: it can be read once, and may never end."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def read_text(path: pathlib.Path, may_be_stream: bool = False) -> str:
     """Reads a UTF-8 text file, a byte order mark dropped, line ends as they are.
+
+    Args:
+      path: of the file.
+      may_be_stream: whether a pipe or a device will do, because the user typed it.
 
     Raises:
       UserError: the file cannot be read, is larger than MAX_TEXT_BYTES, or is not
         UTF-8; the line is named.
     """
+    data, too_large = bytearray(), f"{path}: larger than {MAX_TEXT_BYTES:,} bytes"
     try:
+        if not may_be_stream and is_stream(path):
+            raise UserError(f"{path}: cannot read: no regular file")
         if path.stat().st_size > MAX_TEXT_BYTES:
-            raise UserError(f"{path}: larger than {MAX_TEXT_BYTES:,} bytes")
-        data = path.read_bytes()
+            raise UserError(too_large)
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK_BYTES):
+                data += block
+                if len(data) > MAX_TEXT_BYTES:
+                    raise UserError(too_large)
     except OSError as error:
         raise UserError(f"{path}: cannot read: {error.strerror or error}") from error
-    return decode_text(data, str(path))
+    return decode_text(bytes(data), str(path))
 
 
 def decode_text(data: bytes, name: str, first_line: int = 1) -> str:

@@ -28,4 +28,14 @@ def command(**options: object) -> str:
 def say(message: object) -> None:
     """Writes one line to standard error, after the name of the program."""
     with contextlib.suppress(OSError):  # nobody can be told
-        print(f"{name()}: {message}", file=sys.stderr)
+        print(f"{name()}: {visible(str(message))}", file=sys.stderr)
+
+
+def visible(text: str) -> str:
+    """A text on one line; what would move or colour a terminal's text is an escape.
+
+    Bytes that are not UTF-8, which Python has as lone surrogates, are escapes too.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -9,8 +9,8 @@ width h with V words costs 6 (8 n h^2 + h V).
 
 from ptb_lm.config import Config, ModelConfig
 from ptb_lm.model.cell import cell_of
+from ptb_lm.model.sizes import layer_shapes
 from ptb_lm.model.softmax import softmax_of
-from ptb_lm.training.memory import layer_shapes
 
 FLOP_OF_A_MULTIPLY_ADD = 6
 

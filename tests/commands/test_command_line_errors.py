@@ -204,6 +204,33 @@ def test_save_path_of_two_lines(fails, corpus):
     assert r"--save_path='two\nlines'" in line
 
 
+@pytest.mark.parametrize("name", ["save_path", "data_path", "cache_dir"])
+def test_bytes_that_are_not_utf8(fails, name):
+    line = fails(f"--{name}=caf\udce9")  # as Python has the byte 0xe9
+    assert line == rf"--{name}='caf\udce9': must be UTF-8 text, which it is not"
+
+
+@pytest.mark.parametrize("text", ["caf\udce9", "a\nb", "\x1b[31m", "\u202egnp"])
+def test_what_cannot_be_shown_is_escaped(fails, text):
+    shown = ascii(text)[1:-1]
+    assert fails(f"--model={text}").startswith(f"--model={shown}: unknown")
+    assert fails(f"--{text}=1").startswith(f"--{shown}: unknown")
+    assert fails(text).startswith(f"{text!a} is not a flag")
+
+
+def test_weights_whose_sum_is_too_large(fails):
+    line = fails("--mode=evaluate", "--mixture_weights=1e308,1e308")
+    assert line.endswith("must be numbers separated by commas, none of them negative")
+
+
+def test_presets_that_cannot_be_read(fails, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(pathlib.Path, "glob", refuse)
+    assert fails("--model=test").endswith("flags: cannot read: Permission denied")
+
+
 def test_init_from_no_run(fails, tmp_path, corpus):
     line = fails(
         "--model=test",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 
 import pytest
@@ -192,6 +193,19 @@ def test_evaluate_tells_the_share_of_unknown_words(evaluate, tmp_path):
     )
     path.write_text("w1 w2 " * 99 + "nowhere")  # less than 2 %
     assert evaluate(f"--text_file={path}").err == ""
+
+
+def test_evaluate_reads_a_pipe_as_a_file(evaluate, tmp_path):
+    """As `--text_file=<(zcat my.gz)` gives it."""
+    path = tmp_path / "my.txt"
+    path.write_text("w1 w2\nw3 w1\n" * 20)
+    expected = evaluate(f"--text_file={path}").out
+    read, write = os.pipe()
+    os.write(write, path.read_bytes())
+    os.close(write)
+    name = f"/dev/fd/{read}"
+    assert evaluate(f"--text_file={name}").out == expected.replace(str(path), name)
+    os.close(read)
 
 
 def test_evaluate_may_leave_unknown_words_out(evaluate, tmp_path):

@@ -20,8 +20,12 @@ import tensorflow as tf
 
 import run_ptb
 from ptb_lm.commands import sample
+from ptb_lm.commands.score import _show
+from ptb_lm.data.unknown import UnknownTokens
 from ptb_lm.data.vocabulary import Vocabulary
 from ptb_lm.inference.opening import open_text_model
+from ptb_lm.inference.scored_text import ScoredText
+from ptb_lm.reports.layout import columns
 from tests.support.models import VOCABULARY, make_run
 
 ROOT = pathlib.Path(run_ptb.__file__).parent
@@ -243,6 +247,17 @@ def test_table(typed, run):
         assert float(probability) == pytest.approx(np.exp(score), rel=1e-2)
         assert float(nats) == pytest.approx(-score, abs=1e-4)
     assert "2 tokens counted" in lines[4]
+
+
+def test_the_table_of_odd_tokens(capsys):
+    """Each on a line of its own, and a long one makes the others no wider."""
+    tokens = ["\n", "日本", "x" * 500, "\x1b[31m"]
+    _show(ScoredText(tokens, [None, 1.0, 2.0, 3.0], UnknownTokens(0.0, 0)), "text")
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6 and all(map(str.isprintable, lines))
+    assert lines[1].startswith("'\\n' ") and lines[4].startswith("'\\x1b[31m' ")
+    assert [columns(line) for line in lines[:3]] == [63] * 3
+    assert lines[4].split()[1:] == ["0.0498", "3.0000"]
 
 
 def test_score_each_line_as_json(typed, run):

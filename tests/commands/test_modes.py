@@ -70,7 +70,9 @@ def test_an_option_of_another_mode_is_refused(fails, mode):
 
 def test_a_mode_from_outside_reads_what_it_says(hello, fails):
     assert fails("--mode=hello", "--words=a").endswith("it is for neighbours")
-    assert fails("--mode=export", "--seed=3").endswith("it is for train, sample, hello")
+    assert fails("--mode=export", "--seed=3").endswith(
+        "it is for train, sample, pairs, hello"
+    )
 
 
 @pytest.mark.parametrize(
@@ -180,12 +182,21 @@ ADAPTED = {
                 {"text_file": "text.txt", "dynamic": "sgd", "cache_size": 3},
             ],
         ),
+        ("rescore", [{"text_file": "list.tsv"}]),
+        (
+            "pairs",
+            [
+                {"text_file": "list.tsv"},
+                {"text_file": "list.tsv", "format": "tsv"},
+            ],
+        ),
+        ("features", [{"text": "w1 w2"}, {"text_file": "text.txt"}]),
         (
             "evaluate",
             [{"data_path": "corpus"}, {"text_file": "text.txt"}, ADAPTED],
         ),
         ("neighbours", [{}]),
-        ("export", [{"export_format": "keras"}]),
+        ("export", [{"export_format": "arpa"}]),
         ("report", [{}]),
     ],
 )
@@ -195,10 +206,13 @@ def test_a_mode_reads_what_it_says(exported_run, tmp_path, monkeypatch, mode, co
     shutil.copytree(exported_run, run)
     shutil.copy(ROOT / "results" / "small" / "results.json", run)
     (tmp_path / "text.txt").write_text("w1 w2\n")
+    (tmp_path / "list.tsv").write_text("w1\t2\tw1 w2\n")
     write_corpus(tmp_path / "corpus", **dict.fromkeys(SPLITS, "w1 w2\n"))
     read = set().union(
         *(options_read(mode, save_path=str(run), **values) for values in commands)
     )
+    if mode == "pairs":  # the run does not know the built-in ones
+        read |= {"num_pairs", "seed"}
     if mode != "report":  # where --save_path is not set, the other two name the run
         read |= options_read(mode, **commands[0] | {"data_path": "corpus"})
     assert read | {"mode", "plugin"} == MODES[mode].options

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptb_lm.commands.wrapping import LineBreaker, columns
+from ptb_lm.commands.wrapping import LineBreaker
+from ptb_lm.reports.layout import columns
 
 WORDS = st.text("abc", min_size=1, max_size=10)
 PARAGRAPHS = st.lists(st.lists(WORDS, max_size=12), min_size=1, max_size=4)

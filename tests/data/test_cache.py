@@ -141,6 +141,18 @@ def test_a_damaged_cache_is_replaced(tmp_path, name, damage):
     assert len(list((tmp_path / "cache" / "encoded").iterdir())) == 1
 
 
+@pytest.mark.parametrize("name", ["index.json", "valid.ids"])
+def test_a_pipe_in_the_cache_does_not_hang(tmp_path, name):
+    folder = write_folder(tmp_path / "corpus", TEXTS)
+    config = DataConfig(data_path=str(folder), cache_dir=str(tmp_path / "cache"))
+    first = load_corpus(config)
+    (path,) = (tmp_path / "cache").rglob(name)
+    path.unlink()
+    os.mkfifo(path)
+    assert words_of(load_corpus(config)) == words_of(first)
+    assert path.is_file()
+
+
 def test_without_a_cache_to_write_to(tmp_path):
     (tmp_path / "file").write_text("")
     folder = write_folder(tmp_path, TEXTS)

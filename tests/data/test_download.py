@@ -1,5 +1,6 @@
 """Fetching the corpus, against a real server on the loopback address."""
 
+import contextlib
 import errno
 import gzip
 import hashlib
@@ -308,6 +309,21 @@ def test_server_that_stops_answering(server, cache, monkeypatch, sent_first):
     monkeypatch.setattr(download, "TIMEOUT_SECONDS", 0.1)
     server.routes["/hang"] = hang
     assert "no answer for 0.1 sec" in network_failure(server.url("/hang"), cache)
+
+
+def test_server_that_sends_a_byte_now_and_then(server, cache, monkeypatch):
+    """No wait is too long; all of it together would be."""
+
+    def drip(handler):
+        handler.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n")
+        with contextlib.suppress(OSError):
+            while not server.stopping.wait(0.02):
+                handler.wfile.write(b"x")
+
+    monkeypatch.setattr(download, "SLOW_START_SECONDS", 0.2)
+    server.routes["/drip"] = drip
+    message = network_failure(server.url("/drip"), cache)
+    assert "less than 1,000 bytes a second" in message
 
 
 @pytest.mark.parametrize("status", [403, 404, 500, 503])

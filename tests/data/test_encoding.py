@@ -122,6 +122,14 @@ def test_one_distinct_character(tmp_path, text):
         load(folder, token_type="char")
 
 
+def test_the_name_of_a_long_word_is_cut_off(tmp_path):
+    word = "x" * 2_000_000
+    texts = {"train": "a b\n", "valid": f"{word}\n", "test": "b\n"}
+    folder = write_folder(tmp_path, texts)
+    with pytest.raises(UserError, match=r"the word 'x{60}…' is not in"):
+        load(folder, min_count=1)
+
+
 def test_one_file_with_a_blank_end(tmp_path):
     path = tmp_path / "story.txt"
     path.write_text("some words\n" * 90 + "\n" * 10)

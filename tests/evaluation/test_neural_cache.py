@@ -7,10 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptb_lm.config import Config
+from ptb_lm.errors import UserError
 from ptb_lm.evaluation.evaluator import Evaluator
 from ptb_lm.evaluation.neural_cache import NeuralCache, mix
 from ptb_lm.evaluation.plain import Plain
 from ptb_lm.model.language_model import LanguageModel
+from ptb_lm.system import memory
 from tests.support.models import plain_evaluator
 
 VOCAB = 11
@@ -28,6 +30,13 @@ def random_ids(count, seed=0):
 def cache_evaluator(model, size, weight, flatness, chunk_tokens=1024):
     method = NeuralCache(Plain(model, Config()), size, weight, flatness)
     return Evaluator(method, chunk_tokens)
+
+
+def test_a_cache_beyond_memory_is_refused(model, monkeypatch):
+    monkeypatch.setattr(memory, "available_bytes", lambda: 10**6)
+    cache_evaluator(model, 1_000, 0.5, 1.0).exact(random_ids(9))
+    with pytest.raises(UserError, match="a cache of 1,000,000 tokens needs at least"):
+        cache_evaluator(model, 1_000_000, 0.5, 1.0).exact(random_ids(9))
 
 
 def distribution(features, ids, step, size, flatness):

@@ -175,6 +175,8 @@ def test_an_arpa_file_made_by_others(tmp_path):
         ("ngram 2=3", "ngram 3=3", "'ngram 3=3' is out of order"),
         ("-0.9\tz", "-0.9", "n-gram 5 of \\1-grams: is '-0.9'"),
         ("-0.4\ta", "x\ta", "could not convert string to float: 'x'"),
+        ("-0.4\ta", "nan\ta", "\\1-grams: has what is no log of a probability"),
+        ("-0.4\ta", "0.4\ta", "\\1-grams: has what is no log of a probability"),
         ("-1.0\t<unk>", "-1.0\tq", "lacks 4 tokens, such as '<unk>'"),
     ],
 )

@@ -85,6 +85,10 @@ def test_evaluate_is_what_evaluate_prints(loaded, capsys, tmp_path):
         assert entry["perplexity"] == score.perplexity
         assert entry["counted_tokens"] == score.tokens
         assert entry["counting"] == counting and entry["text"] == "corpus valid"
+    alone = ["--ngram_order=2", "--mixture_weights=0,1"]
+    (entry,) = printed(capsys, *command, "--split=valid", *alone)
+    ngrams = run.evaluate("valid", ngram_order=2, mixture_weights="0,1")
+    assert entry["perplexity"] == ngrams.perplexity
     whole = run.evaluate("valid")
     assert run.evaluate(text="w1 w2\n" * 90) == whole
     assert run.evaluate(text=" w1 w2\n" * 89 + "w1 w2") == whole

@@ -15,6 +15,7 @@ from ptb_lm.evaluation.evaluator import Evaluator
 from ptb_lm.evaluation.plain import Plain
 from ptb_lm.inference import text_model
 from ptb_lm.inference.exported import Exported
+from ptb_lm.inference.features import features_of
 from ptb_lm.inference.opening import open_text_model, scorable
 from ptb_lm.inference.scoring import RowIndependent
 from ptb_lm.inference.state_layout import StateLayout
@@ -101,6 +102,22 @@ def test_exports_of_the_first_format_sample_and_score(run, first_format, capsys)
 
 
 @pytest.mark.slow
+def test_an_export_of_the_second_format_has_no_features(run, tmp_path, monkeypatch):
+    """It scores as before, and the error says what to do."""
+    before = [name for name in text_model.FUNCTIONS if name != "features"]
+    monkeypatch.setattr(text_model, "FUNCTIONS", tuple(before))
+    old = open_text_model(run)
+    old._metadata_json = json.dumps(json.loads(old._metadata_json) | {"format": 2})
+    del old.features
+    old.save(tmp_path / "second")
+    opened = open_text_model(tmp_path / "second")
+    expected = open_text_model(run).score(["w1 w2"])["perplexities"]
+    np.testing.assert_allclose(opened.score(["w1 w2"])["perplexities"], expected)
+    with pytest.raises(UserError, match="of a format that has no features; --mode=exp"):
+        list(features_of(opened, ["w1"], [1]))
+
+
+@pytest.mark.slow
 def test_an_export_has_one_kind_of_weights(run):
     """Those of the best checkpoint are not passed off as the last."""
     path = run / "saved_model"
@@ -118,8 +135,8 @@ def test_an_export_of_a_newer_format_ends_in_one_line(run, tmp_path, capsys, mod
     newer.save(tmp_path / "newer")
     assert run_ptb.main([f"--mode={mode}", f"--save_path={tmp_path}/newer"]) == 2
     assert capsys.readouterr().err == (
-        f"run_ptb.py: {tmp_path}/newer: an export of format 3, made by a newer version"
-        " (ptb_lm 9.0); this one reads formats up to 2\n"
+        f"run_ptb.py: {tmp_path}/newer: an export of format 4, made by a newer version"
+        " (ptb_lm 9.0); this one reads formats up to 3\n"
     )
 
 

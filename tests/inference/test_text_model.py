@@ -250,7 +250,7 @@ def test_vocabulary_of_another_model():
 
 def test_metadata_tells_the_format_and_where_each_part_of_a_state_lies(saved_model):
     facts = told_by(saved_model)
-    assert facts["format"] == FORMAT == 2
+    assert facts["format"] == FORMAT == 3
     assert facts["state"] == [
         {"layer": layer, "name": name, "size": 10} for layer in (0, 1) for name in "hc"
     ]

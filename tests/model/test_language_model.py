@@ -10,8 +10,8 @@ import tensorflow as tf
 from ptb_lm.errors import UserError
 from ptb_lm.model import LanguageModel
 from ptb_lm.model.cell import Cell, LayerOptions
+from ptb_lm.model.sizes import count_parameters
 from ptb_lm.registry import CELLS
-from ptb_lm.training import memory
 from ptb_lm.training.step import TrainingProgram
 from tests.support.arithmetic import VOCAB, make_config, random_windows
 from tests.support.models import plain_evaluator
@@ -105,7 +105,7 @@ def test_the_facts_are_those_of_the_layers(cell_name):
         assert cell.parameters(hidden, hidden) == layer.count_params()
         weights = cell.named_weights(layer).values()
         assert {id(w) for w in weights} == {id(w.value) for w in layer.weights}
-    counted = memory.count_parameters(config.model, VOCAB)
+    counted = count_parameters(config.model, VOCAB)
     assert counted == model.count_params()
     assert len(model.named_variables()) == len(model.weights)
 

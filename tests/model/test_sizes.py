@@ -11,6 +11,7 @@ from ptb_lm.config import Config
 from ptb_lm.errors import UserError
 from ptb_lm.model import LanguageModel
 from ptb_lm.model.language_model import build_model
+from ptb_lm.model.sizes import count_parameters
 from ptb_lm.registry import CELLS
 from ptb_lm.training import memory
 from ptb_lm.training.step import TrainingProgram
@@ -47,7 +48,7 @@ def shapes(draw):
 def test_parameters_are_counted(values, vocab_size):
     config = Config.from_values(values)
     model = build_model(config, vocab_size)
-    assert memory.count_parameters(config.model, vocab_size) == model.count_params()
+    assert count_parameters(config.model, vocab_size) == model.count_params()
     held = sum(v.numpy().size for v in model.named_variables().values())
     assert held == model.count_params()
 
@@ -55,7 +56,7 @@ def test_parameters_are_counted(values, vocab_size):
 def test_memory_counts_every_layer():
     config = make_config(**WIDE)
     tokens = BATCH * STEPS
-    copies = 2 * memory.count_parameters(config.model, VOCAB) - VOCAB * 5
+    copies = 2 * count_parameters(config.model, VOCAB) - VOCAB * 5
     floats = copies + tokens * (5 + 6 * (8 + 6)) + tokens * VOCAB
     assert memory.training_bytes(config, VOCAB, 0) == 4 * floats
 

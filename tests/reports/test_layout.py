@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ptb_lm.reports.layout import (
+    LONGEST_NAME,
+    columns,
     markdown_cell,
     markdown_table,
     markdown_text,
@@ -48,6 +50,20 @@ def test_a_terminal_gets_columns_as_they_fit():
     least, left_out = text_table(TITLES, ROWS, 3, IMPORTANCE)
     assert least == "run\na\nlonger\n"
     assert left_out == ["seed", "published\nvalid / test", "test"]
+
+
+def test_wide_and_combining_characters_stand_in_columns():
+    rows = [{"run": "日本語", "seed": "1"}, {"run": "e\u0301", "seed": "22"}]
+    whole, _ = text_table(("run", "seed"), rows, 80, ("run", "seed"))
+    assert whole == "run     seed\n日本語     1\ne\u0301         22\n"
+    assert columns(shortened("日" * 30)) <= LONGEST_NAME
+
+
+def test_a_title_is_no_markup():
+    table = markdown_table(
+        ("run", "<unk>\nin test"), [{"run": "a", "<unk>\nin test": "1"}]
+    )
+    assert table.startswith("| run | `<unk> in test` |\n")
 
 
 @given(st.integers(10, 120))

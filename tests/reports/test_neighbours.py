@@ -78,3 +78,11 @@ def test_a_run_without_weights(folder):
         path.unlink()
     with pytest.raises(UserError, match="train first"):
         neighbours_table(TrainedRun(folder.path, "best"), [], 3)
+
+
+@pytest.mark.parametrize("size", [3, 9])
+def test_an_embedding_of_another_vocabulary(folder, size):
+    tokens = [f"w{number}" for number in range(size)]
+    Vocabulary(tokens).save(folder.path / "vocabulary.json")
+    with pytest.raises(UserError, match=f"no embedding of {size} tokens"):
+        neighbours_table(TrainedRun(folder.path, "best"), [], 3)

@@ -15,7 +15,7 @@ from ptb_lm.reports.recorded import RecordedRun, read_runs
 from ptb_lm.reports.table import results_table
 from ptb_lm.runs.folder import RunFolder
 from ptb_lm.runs.presets import preset_config
-from ptb_lm.runs.results import SplitScores
+from ptb_lm.runs.results import SplitScores, TextRecord
 from tests.support.documents import PROJECT
 from tests.support.results import RESULTS
 
@@ -86,6 +86,42 @@ def test_corpora_have_a_table_each_and_the_penn_treebank_comes_first():
         "**ptb, vocabulary of 9,999 words**",
         "**anna, vocabulary of 8 words**",
     ]
+
+
+def test_the_share_of_unk_in_the_test_text():
+    """Where there is any, and the run recorded it."""
+
+    def cells(*runs):
+        found = rows(results_table([*runs]))
+        titles, values = found["run"], found[runs[0].name]
+        return dict(zip(titles, values, strict=True))
+
+    def texts(share):
+        return {"test": TextRecord(82_430, share, "abc")}
+
+    title = "`<unk> in test, %`"
+    some, older = recorded("a", texts=texts(0.0577)), recorded("b", texts={})
+    assert cells(some, older)[title] == "5.77"
+    assert cells(older, some)[title] == ""
+    assert title not in cells(older)
+    assert title not in cells(recorded("a", texts=texts(0.0)))
+    seeds = [recorded(f"r{n}", seed=n, texts=texts(0.5)) for n in (1, 2)]
+    found = rows(results_table(seeds))
+    mean = dict(zip(found["run"], found["mean of 2 seeds"], strict=True))
+    assert mean[title] == "50"
+    assert "in test, %" in results_table([some], 200)
+
+
+def test_nothing_that_a_run_says_is_markup():
+    run = recorded("_<b>_", last_weights=None)
+    machine = MACHINE | {"processor": "<img>\x1b[31m\n|"}
+    run = dataclasses.replace(
+        run, results=dataclasses.replace(run.results, machine=machine)
+    )
+    table = results_table([run])
+    assert "Without final scores: `_<b>_` (2 of 2 epochs)." in table
+    assert r"Measured on: `'2 cores of <img>\x1b[31m\n|, TensorFlow 2'`." in table
+    assert results_table([run], 200).splitlines()[-1].isprintable()
 
 
 def test_published_numbers_are_those_of_the_same_network():

@@ -1,6 +1,7 @@
 """The run folder: one process, one configuration, one corpus."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -297,6 +298,30 @@ def test_damaged_records_of_texts(run, texts):
     values = RESULTS.to_json() | {"texts": texts}
     (run / "results.json").write_text(json.dumps(values))
     with pytest.raises(UserError, match=r"results.json: not a run's results: "):
+        RunFolder(run).read_results()
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("model", 5),
+        ("corpus", ["a"]),
+        ("vocabulary_size", 8.5),
+        ("parameters", -1),
+        ("seed", "1"),
+        ("finished", "yes"),
+        ("tokens_per_second", None),
+        ("best_epoch", 1.0),
+        ("wall_seconds", math.nan),
+        ("resumed", True),
+        ("floor_perplexity", "9.8"),
+        ("training_flop", math.inf),
+    ],
+)
+def test_damaged_numbers_and_names(run, name, value):
+    content = RESULTS.to_json() | {name: value}
+    (run / "results.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=f"not a run's results: {name} is "):
         RunFolder(run).read_results()
 
 

@@ -35,3 +35,18 @@ def fails(tmp_path, capsys, monkeypatch):
         return line.removeprefix("run_ptb.py: ")
 
     return run
+
+
+def printed(capsys, *arguments):
+    """Runs a command that succeeds; returns what it prints."""
+    capsys.readouterr()
+    status = run_ptb.main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    assert status == 0, captured.err
+    return captured.out
+
+
+def table(text):
+    """Columns with tabs between them, after a header: a dictionary for each line."""
+    header, *lines = (line.split("\t") for line in text.splitlines())
+    return [dict(zip(header, line, strict=True)) for line in lines]

@@ -5,8 +5,8 @@ import pathlib
 import subprocess
 import sys
 
-from ptb_lm.config import EvaluationConfig
-from ptb_lm.export.exporter import export_run, formats
+from ptb_lm.config import Config
+from ptb_lm.export.exporter import export_run
 from ptb_lm.runs.trained_run import TrainedRun
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples"
@@ -21,8 +21,7 @@ import numpy as np
 
 def export(run, name, **options):
     """Exports a run's best weights in one format; returns the path."""
-    wanted = formats(EvaluationConfig(export_format=name, **options))
-    (path,) = export_run(TrainedRun(run), wanted)
+    (path,) = export_run(TrainedRun(run), name, Config.from_values(options))
     return path
 
 

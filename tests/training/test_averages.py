@@ -9,6 +9,7 @@ import tensorflow as tf
 from ptb_lm.errors import UserError
 from ptb_lm.evaluation.evaluator import Evaluator
 from ptb_lm.evaluation.metrics import Score
+from ptb_lm.model.sizes import count_parameters
 from ptb_lm.registry import AVERAGES
 from ptb_lm.runs.folder import RunFolder
 from ptb_lm.runs.trained_run import TrainedRun
@@ -230,5 +231,5 @@ def test_memory_counts_the_means():
         memory.training_bytes(made_up_config(average=name), 100, 0)
         for name in ("none", "ema")
     )
-    weights = memory.count_parameters(made_up_config().model, 100)
+    weights = count_parameters(made_up_config().model, 100)
     assert ema == none + 4 * weights

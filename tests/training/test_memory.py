@@ -10,6 +10,7 @@ import run_ptb
 from ptb_lm.config import Config
 from ptb_lm.errors import UserError
 from ptb_lm.model.language_model import build_model
+from ptb_lm.model.sizes import count_parameters
 from ptb_lm.system import memory as system_memory
 from ptb_lm.system.progress import Progress
 from ptb_lm.training import memory, trainer
@@ -23,13 +24,13 @@ from tests.support.made_up import make_config, make_corpus
 def test_parameters_are_those_of_the_model(cell, tied, layers, hidden, vocab):
     values = {"tied": tied, "num_layers": layers, "hidden_size": hidden, "cell": cell}
     config = Config.from_values(values)
-    counted = memory.count_parameters(config.model, vocab)
+    counted = count_parameters(config.model, vocab)
     assert counted == build_model(config, vocab).count_params()
 
 
 def test_large_has_the_published_size():
     large = run_ptb.parse(["--model=large"])
-    assert memory.count_parameters(large.model, 10_000) == 66_022_000
+    assert count_parameters(large.model, 10_000) == 66_022_000
     # By hand: SGD keeps weights once, and all gradients but the embedding's.
     floats = 2 * 66_022_000 - 15_000_000 + 700 * 1500 * 13 + 2048 * 10_000
     assert memory.training_bytes(large, 10_000, 2048) == 4 * floats

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from ptb_lm.errors import UserError
+from ptb_lm.model.sizes import count_parameters
 from ptb_lm.registry import OPTIMIZERS
 from ptb_lm.training import memory
 from ptb_lm.training.optimizers.base import Optimizer
@@ -196,7 +197,7 @@ def test_memory_counts_what_it_keeps(averaged):
         memory.training_bytes(made_up_config(optimizer=name), 100, 0)
         for name in ("sgd", "momentum", "averaged")
     )
-    weights = memory.count_parameters(made_up_config().model, 100)
+    weights = count_parameters(made_up_config().model, 100)
     assert kept == dense == plain + 4 * (weights + 100 * 4)
     with_l2 = memory.training_bytes(made_up_config(l2=0.1), 100, 0)
     assert with_l2 == plain + 4 * 100 * 4

@@ -84,6 +84,7 @@ NO_VOCABULARY = {
     "twice": b'["the", "the"]',
     "no tokens": b"[]",
     "nested": b"[" * 10**5,
+    "half of a pair": b'["\\ud800"]',
     "of another model": b'["the", "cat"]',
 }
 
@@ -133,6 +134,16 @@ def test_results(refuses, run, content):
     assert str(run / "results.json") in refuses("report")
 
 
+@pytest.mark.parametrize("size", [10**9, 30_000])
+@pytest.mark.parametrize("mode", ["evaluate", "sample", "export"])
+def test_a_network_beyond_memory(refuses, run, mode, size):
+    text = (run / "flags.txt").read_text()
+    assert "--hidden_size=3\n" in text
+    text = text.replace("--hidden_size=3\n", f"--hidden_size={size}\n")
+    (run / "flags.txt").write_text(text)
+    assert "the checkpoint does not fit: it has 119 parameters" in refuses(mode)
+
+
 # --- Checkpoints --------------------------------------------------------------
 
 
@@ -158,6 +169,10 @@ def spoil_checkpoints(run, kind):
         arrays["model/embedding"] = arrays["model/embedding"].astype(np.float64)
     elif kind == "one layer more":
         arrays["model/lstm_1/bias"] = arrays["model/lstm_0/bias"]
+    elif kind == "not finite":
+        arrays["model/embedding"] = np.full_like(arrays["model/embedding"], np.nan)
+    elif kind == "texts":
+        arrays["model/embedding"] = arrays["model/embedding"].astype(str)
     elif kind == "one array less":
         del arrays["model/softmax_bias"]
     shutil.rmtree(run / "checkpoints")
@@ -171,6 +186,23 @@ def spoil_checkpoints(run, kind):
 def test_checkpoint(refuses, run, mode, kind):
     spoil_checkpoints(run, kind)
     assert str(run) in refuses(mode)
+
+
+@pytest.mark.parametrize("kind", ["not finite", "texts"])
+@pytest.mark.parametrize(
+    "mode", ["evaluate", "sample", "score", "export", "neighbours"]
+)
+def test_weights_that_are_no_numbers(refuses, run, mode, kind):
+    spoil_checkpoints(run, kind)
+    assert refuses(mode).endswith(": embedding has what is no number")
+
+
+def test_weights_that_give_no_probabilities(refuses, run):
+    folder = RunFolder(run).checkpoints
+    checkpoint = folder.load("last")
+    arrays = {name: np.full_like(a, 3e38) for name, a in checkpoint.arrays.items()}
+    folder.save(9, arrays, checkpoint.metadata, best=True)
+    assert "the model's probabilities are not finite" in refuses("sample")
 
 
 @pytest.mark.parametrize("kind", ["missing", "one array less"])

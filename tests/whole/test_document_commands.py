@@ -36,6 +36,7 @@ NOT_RUN = {
     "node examples/onnx_reader.mjs": "needs node; see test_readers.py",
     "tensorflow_model_server": "pip installs no server; see test_serving.py",
     "curl localhost": "asks that server",
+    "python examples/playground.py": "serves until it is stopped; has its own tests",
     "saved_model_cli show --dir RUN": "RUN stands for a run's folder",
     "python benchmarks/benchmark.py": "takes half an hour, and PyTorch",
     "git worktree add ../before REVISION": "REVISION stands for a commit",
@@ -44,6 +45,7 @@ NOT_RUN = {
     "python benchmarks/reading.py": "takes minutes, and a gigabyte of disk",
 }
 FIRST = "python run_ptb.py --model=small --data_path=data/ptb"  # makes runs/small-ptb
+BUILTIN = "python run_ptb.py --max_tokens=2000"  # makes runs/small-builtin
 PRESET = """\
 --hidden_size=6
 --max_max_epoch=1
@@ -100,6 +102,9 @@ def shell(tmp_path_factory):
         (project / name).write_text(3 * README[:3000])
     (project / "my.txt").write_text("the company said\n")
     (project / "sentences.txt").write_text("the company said\nin new york\n")
+    nbest = "1\t-3\tthe company said\n1\t-4\tin new york\n"
+    (project / "nbest.tsv").write_text(nbest)
+    (project / "pairs.tsv").write_text("the company said\tsaid company the\n")
     bin_folder = pathlib.Path(sys.executable).parent
     environment = os.environ | {
         "HOME": str(home),
@@ -138,6 +143,7 @@ def write_stand_in(folder):
 def test_every_command_runs(shell):
     """Those that train a model come first, then those that export it, in any order."""
     output = shell(FIRST)
+    shell(BUILTIN)
     assert "tensorboard --logdir=runs\n" in output
     typed_next = re.findall(r"(?m)^  (python .*)$", output)
     modes = [run_ptb.parse(shlex.split(line)[2:]).run.mode for line in typed_next]

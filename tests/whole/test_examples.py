@@ -4,6 +4,7 @@ import csv
 import gzip
 import json
 import pathlib
+import re
 import struct
 import sys
 
@@ -15,7 +16,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
-NOTEBOOK = EXAMPLES / "ptb.ipynb"
+NOTEBOOK, PROBING = EXAMPLES / "ptb.ipynb", EXAMPLES / "probing.ipynb"
 FLOOR = 9.79
 
 sys.path.insert(0, str(EXAMPLES))
@@ -357,35 +358,61 @@ def kernel_environment(tmp_path, monkeypatch):
         monkeypatch.setenv(name, str(tmp_path / name))
 
 
-@pytest.mark.slow
-def test_notebook_in_a_kernel(tmp_path, kernel_environment):
-    """From top to bottom, started in examples/ of a folder of its own."""
-    work = tmp_path / "examples"
-    work.mkdir()
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
-    notebook.cells.append(nbformat.v4.new_code_cell("import sys; print(sys.argv)"))
-    resources = {"metadata": {"path": str(work)}}
-    client = nbclient.NotebookClient(notebook, timeout=3600, resources=resources)
-    client.execute()
-    assert "'-f'" in text_outputs(notebook.cells[-1]), "as under Jupyter"
+@pytest.fixture
+def execute(tmp_path, kernel_environment):
+    """Runs a notebook from top to bottom, in examples/ of a folder of its own.
 
-    assert not list(work.iterdir())
+    Gives the cells with their outputs, where the recorded notebook has outputs too.
+    """
+
+    def executed(path):
+        work = tmp_path / "examples"
+        work.mkdir()
+        notebook = nbformat.read(path, as_version=4)
+        notebook.cells.append(nbformat.v4.new_code_cell("import sys; print(sys.argv)"))
+        resources = {"metadata": {"path": str(work)}}
+        client = nbclient.NotebookClient(notebook, timeout=3600, resources=resources)
+        client.execute()
+        assert "'-f'" in text_outputs(notebook.cells[-1]), "as under Jupyter"
+        assert not list(work.iterdir())
+        recorded = nbformat.read(path, as_version=4).cells
+        for cell, before in zip(notebook.cells, recorded, strict=False):
+            assert bool(text_outputs(cell)) == bool(text_outputs(before)), cell.source
+        return notebook.cells
+
+    return executed
+
+
+@pytest.mark.slow
+def test_notebook_in_a_kernel(tmp_path, execute):
+    execute(NOTEBOOK)
     run = tmp_path / "runs" / "notebook"
     results = json.loads((run / "results.json").read_text())
     assert results["finished"]
     assert FLOOR < results["best_weights"]["test_perplexity"] < 1.2 * FLOOR
     assert (run / "perplexity.png").read_bytes().startswith(b"\x89PNG")
-    recorded = nbformat.read(NOTEBOOK, as_version=4).cells
-    for cell, before in zip(notebook.cells, recorded, strict=False):
-        assert bool(text_outputs(cell)) == bool(text_outputs(before)), cell.source
 
 
-def test_recorded_notebook():
+@pytest.mark.slow
+def test_probing_notebook_in_a_kernel(tmp_path, execute):
+    """Its numbers are those of a model that has learnt the language."""
+    cells = execute(PROBING)
+    assert json.loads((tmp_path / "runs/probing/results.json").read_text())["finished"]
+    shown = "".join(map(text_outputs, cells))
+    accuracies = re.findall(r"(?m)^ +([012]) +200 +([\d.]+)%", shown)
+    assert [number for number, _ in accuracies] == ["0", "1", "2"]
+    assert float(accuracies[0][1]) >= 95
+    probed = re.findall(r"(\d) attractors: the probe is right in ([\d.]+)%", shown)
+    assert len(probed) == 3 and float(probed[0][1]) >= 90
+
+
+@pytest.mark.parametrize("path", [NOTEBOOK, PROBING], ids=lambda path: path.stem)
+def test_recorded_notebook(path):
     """Its outputs are of one execution, without errors, and are small."""
-    assert NOTEBOOK.stat().st_size < 200_000
+    assert path.stat().st_size < 200_000
     code = [
         cell
-        for cell in nbformat.read(NOTEBOOK, as_version=4).cells
+        for cell in nbformat.read(path, as_version=4).cells
         if cell.cell_type == "code"
     ]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
