@@ -16,7 +16,8 @@ class ExportFormat(abc.ABC):
       by_default: whether the end of training writes it, and ``--mode=export`` without
         ``--export_format``.
       reader: the program or library that reads it; the terminal shows this.
-      options: names of the options of `EvaluationConfig` that this format reads and others may not.
+      options: names of the options of `EvaluationConfig` that this format reads and
+        others may not.
     """
 
     place: str
