@@ -157,11 +157,12 @@ class Dynamic:
             features: tf.TensorArray,
         ) -> tuple[tf.Tensor, Any, tf.TensorArray, tf.TensorArray]:
             begin = index * steps
-            segment = (
+            here, following = (
                 tf.ensure_shape(text[:, begin : begin + steps], [batch, steps])
                 for text in (inputs, targets)
             )
-            segment_nats, read, after = self._learn_segment(*segment, state, rates)
+            scored = self._learn_segment(here, following, state, rates)
+            segment_nats, read, after = scored
             after = tf.nest.map_structure(
                 lambda new, old: tf.ensure_shape(new, old.shape), after, state
             )

@@ -69,11 +69,14 @@ def tune_dynamic(
 
     def nats(place: Sequence[float]) -> float:
         before = trials.count * tokens
-        evaluator = Evaluator(make(*place))
         try:
-            return evaluator.exact(
-                text, lambda done, _: progress(before + done, MOST_TRIALS * tokens)
-            ).nats
+            return (
+                Evaluator(make(*place))
+                .exact(
+                    text, lambda done, _: progress(before + done, MOST_TRIALS * tokens)
+                )
+                .nats
+            )
         except UserError:
             return math.inf  # diverged
 
@@ -152,7 +155,7 @@ def descend(
             before = best
             for axis in range(len(best)):
                 for step in (factor, 1 / factor):
-                    while nats(moved := _scaled(best, axis, step)) < nats(best):
+                    while nats(best) > nats(moved := _scaled(best, axis, step)):
                         best = moved
     return best
 
