@@ -123,6 +123,7 @@ def _scored(
         lambda split: _read_split(config, runs[0], split).ids,
         lambda what, done, total: progress.update(what, done, total, ""),
         weights,
+        progress.line,
     )
     for what, tuned in members.tune() if config.evaluation.tune else []:
         constants = ", ".join(f"{n} {v:.4g}" for n, v in tuned.constants.items())

@@ -20,7 +20,7 @@ from ptb_lm.evaluation.gradient_statistics import gradient_rms
 from ptb_lm.evaluation.method import FeatureMethod, Method, Scorable
 from ptb_lm.evaluation.neural_cache import NeuralCache
 from ptb_lm.evaluation.plain import Plain
-from ptb_lm.evaluation.tuning import Tuned, tune_cache, tune_dynamic
+from ptb_lm.evaluation.tuning import Say, Tuned, tune_cache, tune_dynamic
 from ptb_lm.registry import METHODS
 from ptb_lm.runs.checkpoint import read_arrays
 from ptb_lm.runs.results import check_figure
@@ -80,7 +80,7 @@ class Adaptation:
         """
         self._config, self._run = config, run
         self._training_ids, self._progress = training_ids, progress
-        self._rms: dict[str, np.ndarray] | None = None
+        self._made: Dynamic | None = None
         self.constants = constants_of(config.evaluation, tuned_constants(run))
 
     def tune(
@@ -88,6 +88,7 @@ class Adaptation:
         model: Scorable,
         ids: np.ndarray,
         progress: Callable[[str, int, int], None] = lambda what, done, total: None,
+        say: Say = lambda line: None,
     ) -> list[Tuned]:
         """Finds the constants on a validation text, and keeps them in the run's folder.
 
@@ -95,6 +96,7 @@ class Adaptation:
           model: of the run.
           ids: the validation text, int32 [tokens].
           progress: called with what is tuned, the steps done, and the most there are.
+          say: called with a line on each trial.
 
         Returns:
           What was found for dynamic evaluation and for the cache, where asked for.
@@ -114,7 +116,8 @@ class Adaptation:
                 ids,
                 self.constants.dynamic_rate,
                 self.constants.dynamic_decay,
-                lambda *place: progress("dynamic evaluation", *place),
+                lambda *place: progress("tuning dynamic evaluation", *place),
+                say,
             )
             keep(choice.dynamic, tuned)
         if choice.cache_size:
@@ -122,7 +125,9 @@ class Adaptation:
                 self._features(model),
                 ids,
                 choice.cache_size,
-                lambda *place: progress("the cache", *place),
+                self.constants.cache_flatness,
+                lambda *place: progress("tuning the cache", *place),
+                say,
             )
             keep(cache_key(choice), tuned)
         return found
@@ -154,14 +159,14 @@ class Adaptation:
         return self._dynamic(model, constants.dynamic_rate, constants.dynamic_decay)
 
     def _dynamic(self, model: Scorable, rate: float, decay: float) -> Dynamic:
-        """Dynamic evaluation with these constants."""
+        """Dynamic evaluation with these constants, compiled once for all of them."""
         choice = self._config.evaluation
-        constants = DynamicConstants(
-            rate, decay, choice.dynamic_epsilon, choice.dynamic_steps
-        )
-        if choice.dynamic == "rms" and self._rms is None:
-            self._rms = self._statistics(model)
-        return Dynamic(model, constants, self._rms)
+        constants = DynamicConstants(rate, decay, choice.dynamic_epsilon)
+        if self._made is None:
+            rms = self._statistics(model) if choice.dynamic == "rms" else None
+            self._made = Dynamic(model, constants, choice.dynamic_steps, rms)
+        self._made.constants = constants
+        return self._made
 
     def _statistics(self, model: Scorable) -> dict[str, np.ndarray]:
         """Sizes of the gradients: from the run's file, which is made if need be."""

@@ -1,14 +1,7 @@
 """Dynamic evaluation: the weights go on learning from the text that is scored.
 
-After each segment of a text, once it is scored, with g the gradient of its mean loss
-and w0 the trained weights:
-
-    sgd   w += l (w0 - w) - eta g
-    rms   w += l r (w0 - w) - eta g / (RMS + epsilon),   r = min(RMS / mean(RMS), 1 / l)
-
-(Krause, Kahembwe, Murray and Renals 2017, "Dynamic Evaluation of Neural Sequence
-Models", sections 3 and 4.) RMS is the root mean square of the gradient of each weight
-over the training text, see `gradient_statistics`; its mean is over all weights.
+After each segment of a text, once it is scored, a rule changes the weights, see
+`learning` (Krause, Kahembwe, Murray and Renals 2017).
 """
 
 import dataclasses
@@ -18,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from ptb_lm.errors import UserError
+from ptb_lm.evaluation.learning import Rates, Rule, segment_gradients
 from ptb_lm.evaluation.method import Scorable
 from ptb_lm.evaluation.plain import score_window
 
@@ -33,33 +27,38 @@ class DynamicConstants:
       rate: eta.
       decay: l, the share of the way back to w0.
       epsilon: of the rule rms.
-      steps: tokens of a text in a segment.
     """
 
     rate: float
     decay: float
     epsilon: float
-    steps: int
 
 
 class Dynamic:
     """Scores each token with weights that have learned from the tokens before it.
 
-    A segment that a window cuts short is scored again with its rest, so that the cut
-    changes nothing.
+    One graph scores all whole segments of a window and learns from each. A segment
+    that a window cuts short is scored again with its rest, so that the cut changes
+    nothing.
+
+    Attributes:
+      constants: of the rule. Others may be set between two texts: nothing is compiled
+        anew.
     """
 
     def __init__(
         self,
         model: Scorable,
         constants: DynamicConstants,
+        steps: int,
         rms: dict[str, np.ndarray] | None = None,
     ):
-        """Keeps the weights, and compiles the scoring of a segment.
+        """Keeps the weights.
 
         Args:
           model: with the trained weights.
           constants: of the rule.
+          steps: tokens of a text in a segment.
           rms: root mean square of each weight's gradient, by name; None: the rule sgd.
 
         Raises:
@@ -71,15 +70,11 @@ class Dynamic:
             raise UserError(
                 "--dynamic: an export does not tell its weights; name a run folder"
             )
-        self._constants = constants
-        self._trained = {n: tf.identity(w) for n, w in self._weights.items()}
-        self._rules = _rules(self._weights, constants, rms)
-        self._learn = tf.function(
-            self._learn_eagerly, autograph=False, reduce_retracing=True
-        )
-        self._look = tf.function(
-            self._look_eagerly, autograph=False, reduce_retracing=True
-        )
+        self.constants, self._steps = constants, steps
+        self._rule = Rule(self._weights, rms)
+        self._learn_compiled = tf.function(self._learn_eagerly, autograph=False)
+        self._learn: Any = None  # the same, for as many texts as are read
+        self._look = tf.function(self._look_eagerly, autograph=False)
         self._state: Any = None
         self._begun: list[tf.Tensor] = []  # inputs and targets of a segment cut short
 
@@ -87,11 +82,17 @@ class Dynamic:
         """Starts new texts with the trained weights, see `Method`."""
         self._state = self._model.initial_state(batch_size)
         self._begun = [tf.zeros([batch_size, 0], tf.int32)] * 2
+        tokens, number = tf.TensorSpec([batch_size, None], tf.int32), tf.TensorSpec([])
+        self._learn = self._learn_compiled.get_concrete_function(
+            tokens,
+            tokens,
+            tf.nest.map_structure(tf.TensorSpec.from_tensor, self._state),
+            Rates(number, number, number),
+        )
 
     def end(self) -> None:
         """Puts the trained weights back, see `Method`."""
-        for name, weight in self._weights.items():
-            weight.assign(self._trained[name])
+        self._rule.restore()
 
     def score(self, inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         """Scores the next window, see `Method`."""
@@ -107,28 +108,28 @@ class Dynamic:
           UserError: the weights have diverged.
         """
         before, window = self._begun, [inputs, targets]
-        inputs, targets = (
-            tf.concat(both, axis=1) for both in zip(before, window, strict=True)
+        texts = [tf.concat(both, axis=1) for both in zip(before, window, strict=True)]
+        rest = texts[0].shape[1] % self._steps
+        whole = texts[0].shape[1] - rest
+        constants = dataclasses.astuple(self.constants)
+        *scored, self._state = self._learn(
+            *(text[:, :whole] for text in texts),
+            self._state,
+            Rates(*(tf.constant(c, tf.float32) for c in constants)),
         )
-        length, steps = inputs.shape[1], self._constants.steps
-        whole = length - length % steps
-        parts = []
-        for begin in range(0, whole, steps):
-            end = begin + steps
-            *scored, self._state = self._learn(
-                inputs[:, begin:end], targets[:, begin:end], self._state
-            )
-            parts.append(scored)
-        self._begun = [inputs[:, whole:], targets[:, whole:]]
-        if whole < length:
-            parts.append(self._look(*self._begun, self._state))
+        parts, self._begun = [scored], [text[:, whole:] for text in texts]
+        if rest:
+            # What is after a token does not change its score, and one shape is traced.
+            added = [[0, 0], [0, self._steps - rest]]
+            looked = self._look(*(tf.pad(t, added) for t in self._begun), self._state)
+            parts.append([part[:, :rest] for part in looked])
         known = before[0].shape[1]
         nats, features = (
             tf.concat(part, axis=1)[:, known:] for part in zip(*parts, strict=True)
         )
         if not (nats.numpy() < DIVERGED_NATS).all():
             raise UserError(
-                f"--dynamic: the weights diverge at the rate {self._constants.rate:g};"
+                f"--dynamic: the weights diverge at the rate {self.constants.rate:g};"
                 " give a lower --dynamic_rate"
             )
         return nats, features
@@ -143,66 +144,51 @@ class Dynamic:
         return nats, features
 
     def _learn_eagerly(
-        self, inputs: tf.Tensor, targets: tf.Tensor, state: Any
+        self, inputs: tf.Tensor, targets: tf.Tensor, state: Any, rates: Rates
     ) -> tuple[tf.Tensor, tf.Tensor, Any]:
-        """Nats and features of a whole segment, and the state after it; then learns."""
+        """Nats and features of whole segments, and the state after the last."""
+        batch, steps = inputs.shape[0], self._steps
+        count = tf.shape(inputs)[1] // steps
+
+        def body(
+            index: tf.Tensor,
+            state: Any,
+            nats: tf.TensorArray,
+            features: tf.TensorArray,
+        ) -> tuple[tf.Tensor, Any, tf.TensorArray, tf.TensorArray]:
+            begin = index * steps
+            here, following = (
+                tf.ensure_shape(text[:, begin : begin + steps], [batch, steps])
+                for text in (inputs, targets)
+            )
+            scored = self._learn_segment(here, following, state, rates)
+            segment_nats, read, after = scored
+            after = tf.nest.map_structure(
+                lambda new, old: tf.ensure_shape(new, old.shape), after, state
+            )
+            # Time comes first in an array of segments.
+            nats = nats.write(index, tf.transpose(segment_nats))
+            features = features.write(index, tf.transpose(read, [1, 0, 2]))
+            return index + 1, after, nats, features
+
+        arrays = [tf.TensorArray(tf.float32, count) for _ in range(2)]
+        _, state, *arrays = tf.while_loop(
+            lambda index, *_: index < count,
+            body,
+            (0, state, *arrays),
+            parallel_iterations=1,
+        )
+        nats, features = (array.concat() for array in arrays)
+        return tf.transpose(nats), tf.transpose(features, [1, 0, 2]), state
+
+    def _learn_segment(
+        self, inputs: tf.Tensor, targets: tf.Tensor, state: Any, rates: Rates
+    ) -> tuple[tf.Tensor, tf.Tensor, Any]:
+        """Nats and features of a segment, and the state after it; then learns."""
         nats, features, state, gradients = segment_gradients(
             self._model, self._weights, inputs, targets, state
         )
         # The scores are read before the weights change, the states at once after.
         with tf.control_dependencies([nats, *tf.nest.flatten(state)]):
-            for name, gradient in gradients.items():
-                pull, push = self._rules[name]
-                weight = self._weights[name]
-                back = pull * (self._trained[name] - weight)
-                weight.assign_add(back - push * gradient)
+            self._rule.learn(gradients, rates)
         return nats, features, state
-
-
-def segment_gradients(
-    model: Scorable,
-    weights: dict[str, tf.Variable],
-    inputs: tf.Tensor,
-    targets: tf.Tensor,
-    state: Any,
-) -> tuple[tf.Tensor, tf.Tensor, Any, dict[str, tf.Tensor]]:
-    """Scores a segment, and takes the gradient of its mean loss in nats.
-
-    Args:
-      model: any whose weights are known.
-      weights: by name.
-      inputs: int32 [batch, time].
-      targets: int32 [batch, time].
-      state: before the segment; no gradient flows into it.
-
-    Returns:
-      What `plain.score_window` returns, and the gradients by name.
-    """
-    with tf.GradientTape() as tape:
-        nats, features, state = score_window(
-            model, inputs, targets, state, with_gradient=True
-        )
-        loss = tf.reduce_mean(nats)
-    found = tape.gradient(loss, list(weights.values()))
-    gradients = dict(zip(weights, map(tf.convert_to_tensor, found), strict=True))
-    return nats, features, state, gradients
-
-
-def _rules(
-    weights: dict[str, tf.Variable],
-    constants: DynamicConstants,
-    rms: dict[str, np.ndarray] | None,
-) -> dict[str, tuple[tf.Tensor, tf.Tensor]]:
-    """Of each weight, what the way back and the gradient are multiplied by."""
-    rate, decay = constants.rate, constants.decay
-    if rms is None:
-        return {name: (tf.constant(decay), tf.constant(rate)) for name in weights}
-    count = sum(values.size for values in rms.values())
-    mean = sum(values.sum(dtype=np.float64) for values in rms.values()) / count
-    return {
-        name: (
-            tf.constant(np.minimum(decay * rms[name] / mean, 1.0), tf.float32),
-            tf.constant(rate / (rms[name] + constants.epsilon), tf.float32),
-        )
-        for name in weights
-    }

@@ -14,8 +14,8 @@ import numpy as np
 import tensorflow as tf
 
 from ptb_lm.data.windows import count_windows, rows_of
-from ptb_lm.evaluation.dynamic import segment_gradients
-from ptb_lm.evaluation.method import Scorable
+from ptb_lm.evaluation.learning import segment_gradients
+from ptb_lm.evaluation.method import EMBEDDING, Scorable
 
 ROWS = 100
 
@@ -46,7 +46,14 @@ def gradient_rms(
         _, _, state, gradients = segment_gradients(
             model, weights, inputs, targets, state
         )
-        for name, gradient in gradients.items():
+        for name, gradient in gradients.dense.items():
+            if gradient is None:
+                gradient = tf.zeros_like(weights[name])
+            if name == EMBEDDING:
+                rows = gradients.rows
+                gradient = tf.tensor_scatter_nd_add(
+                    gradient, rows.indices[:, None], rows.values
+                )
             squares[name].assign_add(tf.square(gradient))
         return state
 

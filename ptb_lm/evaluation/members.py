@@ -26,7 +26,7 @@ from ptb_lm.evaluation.mixture import (
     tune_weights,
 )
 from ptb_lm.evaluation.ngrams import NGrams, estimate
-from ptb_lm.evaluation.tuning import Tuned
+from ptb_lm.evaluation.tuning import Say, Tuned
 from ptb_lm.model.language_model import LanguageModel
 from ptb_lm.runs.trained_run import TrainedRun
 from ptb_lm.system import files
@@ -44,6 +44,7 @@ class Members:
         read: Callable[[str], np.ndarray],
         progress: Progress = lambda what, done, total: None,
         weights: Sequence[float] = (),
+        say: Say = lambda line: None,
     ):
         """Checks that the members go together.
 
@@ -54,13 +55,14 @@ class Members:
           progress: called with what is done, how many steps of it, and of how many.
           weights: of the mixture, for each run, then for the n-grams; none: the tuned
             ones, else equal ones.
+          say: called with a line on each trial of a tuning.
 
         Raises:
           UserError: two runs have different vocabularies, or the options contradict
             each other.
         """
         self._config, self._runs = config, list(runs)
-        self._read, self._progress = read, progress
+        self._read, self._progress, self._say = read, progress, say
         self._vocabulary: Vocabulary = runs[0].vocabulary
         for run in runs[1:]:
             if run.vocabulary != self._vocabulary:
@@ -115,7 +117,8 @@ class Members:
         ids, found = self._read("valid"), []
         for number, adaptation in enumerate(self._adaptations):
             name = self._runs[number].path.name
-            for tuned in adaptation.tune(self._model(number), ids, self._progress):
+            model = self._model(number)
+            for tuned in adaptation.tune(model, ids, self._progress, self._say):
                 found.append((name, tuned))
         is_linear = self._config.evaluation.mixture == "linear"
         members = self._methods() if is_linear and not self._weights else []

@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
+EMBEDDING = "embedding"  # name of the weight whose rows `Scorable.embed` reads
+
 
 class Scorable(Protocol):
     """A model as a method sees it.
@@ -29,7 +31,10 @@ class Scorable(Protocol):
         """State before the first token."""
 
     def embed(self, ids: tf.Tensor) -> tf.Tensor:
-        """Inputs of `features`: int32 [time, batch] -> float32 [time, batch, ...]."""
+        """Inputs of `features`: int32 [time, batch] -> float32 [time, batch, ...].
+
+        If the weights are known, these are rows of the weight EMBEDDING.
+        """
 
     def features(
         self, embedded: tf.Tensor, state: Any, *, with_gradient: bool = True

@@ -17,6 +17,10 @@ from ptb_lm.system.memory import check_fits
 _NO_TOKEN = -1
 _FLOAT_BYTES = 4
 
+# Time steps that are looked up at once: fewer repeat more of the keys, more look at
+# more positions that their caches do not hold.
+_TILE = 256
+
 
 class NeuralCache:
     """Mixes what another method says with a cache of the last tokens of each text.
@@ -40,7 +44,7 @@ class NeuralCache:
         self._weight = weight
         self._flatness = flatness
         self._memory = Memory(size)
-        self._look_up = tf.function(cache_nats, autograph=False, reduce_retracing=True)
+        self._look_up = LookUp(size)
 
     def begin(self, batch_size: int) -> None:
         """Starts new texts with empty caches, see `Method`."""
@@ -55,8 +59,7 @@ class NeuralCache:
         """Scores the next window, see `Method`."""
         nats, features = self._method.score_with_features(inputs, targets)
         held = self._memory.extended(features, targets)
-        flatness = tf.constant(self._flatness)
-        return mix(nats, self._look_up(*held, self._size, flatness), self._weight)
+        return mix(nats, self._look_up.nats(*held, self._flatness), self._weight)
 
 
 class Memory:
@@ -106,10 +109,35 @@ class Memory:
         return all_features, all_tokens
 
 
+class LookUp:
+    """Finds the tokens of windows in the caches before them, with bounded memory."""
+
+    def __init__(self, size: int):
+        """Compiles the search in caches of `size` tokens."""
+        self._size = size
+        self._compiled = tf.function(cache_nats, autograph=False, reduce_retracing=True)
+
+    def nats(
+        self, features: tf.Tensor, tokens: tf.Tensor, flatness: float
+    ) -> tf.Tensor:
+        """-log p_cache of every token of a window, see `cache_nats`."""
+        size, theta = self._size, tf.constant(flatness, tf.float32)
+        tiles = []
+        for begin in range(0, features.shape[1] - size, _TILE):
+            tile = slice(begin, begin + size + _TILE)
+            held = features[:, tile], tokens[:, tile]
+            tiles.append(self._compiled(*held, size, theta))
+        return tf.concat(tiles, axis=1)
+
+
 def cache_nats(
-    features: tf.Tensor, tokens: tf.Tensor, size: int, flatness: float
+    features: tf.Tensor, tokens: tf.Tensor, size: int, flatness: tf.Tensor
 ) -> tf.Tensor:
     """-log p_cache of every token of a window.
+
+    The weights exp(theta h_t . h_i) of a time step are taken relative to the largest.
+    Their sums are float32, the logarithms of the sums float64: a difference of two
+    float32 logarithms would lose a digit.
 
     Args:
       features: h of the `size` positions before the window, and of the window's own,
@@ -117,30 +145,45 @@ def cache_nats(
       tokens: the token that follows each of them, int32 [batch, size + time]; negative
         where there was none.
       size: N.
-      flatness: theta.
+      flatness: theta, float32 scalar.
 
     Returns:
-      Nats, float32 [batch, time]: inf where the token is not in the cache, NaN where
+      Nats, float64 [batch, time]: inf where the token is not in the cache, NaN where
       nothing is.
     """
     present = features[:, size:]
     time = tf.shape(present)[1]
-    scores = flatness * tf.matmul(present, features, transpose_b=True)
+    scores = tf.matmul(flatness * present, features, transpose_b=True)
     # Of the window's step t the cache holds the positions t to t + size - 1.
     place = tf.range(size + time)[None] - tf.range(time)[:, None]
     is_held = (place >= 0) & (place < size) & (tokens[:, None] >= 0)
-    nothing = tf.constant(-math.inf)
-    scores = tf.where(is_held, scores, nothing)
+    scores = tf.where(is_held, scores, -math.inf)
+    largest = tf.reduce_max(scores, axis=2, keepdims=True)
+    # Where nothing is held, the largest is no number to subtract.
+    weights = tf.exp(scores - tf.maximum(largest, scores.dtype.min))
     matches = tokens[:, None] == tokens[:, size:, None]
-    found = tf.reduce_logsumexp(tf.where(matches, scores, nothing), axis=2)
-    return tf.reduce_logsumexp(scores, axis=2) - found
+    sums = [
+        tf.reduce_sum(part, axis=2)
+        for part in (weights, tf.where(matches, weights, 0.0))
+    ]
+    of_all, of_token = (tf.math.log(tf.cast(total, tf.float64)) for total in sums)
+    return of_all - of_token
 
 
 def mix(nats: tf.Tensor, others: tf.Tensor, weight: float) -> tf.Tensor:
     """-log((1 - weight) p + weight q), from the nats of p and of q.
 
     Where q is NaN, it has nothing to say, and the result is that of p.
+
+    Args:
+      nats: of p, float32.
+      others: of q, float64, of the same shape.
+      weight: of q.
+
+    Returns:
+      Nats, float32.
     """
-    logs = tf.stack([math.log1p(-weight) - nats, math.log(weight) - others])
-    mixed = -tf.reduce_logsumexp(logs, axis=0)
+    first = math.log1p(-weight) - tf.cast(nats, tf.float64)
+    logs = tf.stack([first, math.log(weight) - others])
+    mixed = tf.cast(-tf.reduce_logsumexp(logs, axis=0), tf.float32)
     return tf.where(tf.math.is_nan(others), nats, mixed)

@@ -18,7 +18,7 @@ from tests.support.arithmetic import reference_parameters
 from tests.support.models import plain_evaluator
 
 VOCAB = 13
-CONSTANTS = DynamicConstants(rate=0.5, decay=0.1, epsilon=0.01, steps=5)
+CONSTANTS, STEPS = DynamicConstants(rate=0.5, decay=0.1, epsilon=0.01), 5
 
 
 def make_model(tied=False):
@@ -52,7 +52,7 @@ def expected_nats(model, ids, constants, rms=None, tied=False):
     if rms is not None:
         rms = reference_parameters({n: Numbers(v) for n, v in rms.items()})
         mean = np.concatenate([v.ravel() for v in rms.values()]).mean()
-    for inputs, targets in segments(ids, constants.steps):
+    for inputs, targets in segments(ids, STEPS):
         found = reference.language_model_loss(
             params, inputs, targets, state, tied=tied, loss_scale="mean"
         )
@@ -89,24 +89,28 @@ def test_scores_are_those_of_the_equations(rule, tied):
     rms, rate = (random_rms(model), 0.02) if rule == "rms" else (None, 0.2)
     constants = dataclasses.replace(CONSTANTS, rate=rate)
     expected = expected_nats(model, ids, constants, rms, tied)
-    nats = Evaluator(Dynamic(model, constants, rms)).token_nats(ids)
+    nats = Evaluator(Dynamic(model, constants, STEPS, rms)).token_nats(ids)
     np.testing.assert_allclose(nats, expected, rtol=1e-6, atol=1e-6)
     plain = plain_evaluator(model).token_nats(ids)
     assert np.abs(plain - expected).max() > 0.05
 
 
-@settings(max_examples=8, deadline=None)
+@pytest.fixture(scope="module")
+def dynamic():
+    """Compiled once, because that takes a second."""
+    return Dynamic(make_model(), CONSTANTS, STEPS)
+
+
+@settings(max_examples=20, deadline=None)
 @given(cut=st.integers(1, 20), seed=st.integers(0, 9))
-def test_the_cut_into_windows_changes_nothing(cut, seed):
-    model, ids = make_model(), random_ids(41, seed)
-    method = Dynamic(model, CONSTANTS)
+def test_the_cut_into_windows_changes_nothing(dynamic, cut, seed):
+    method, ids = dynamic, random_ids(41, seed)
     whole = Evaluator(method).token_nats(ids)
     np.testing.assert_allclose(Evaluator(method, cut).token_nats(ids), whole, atol=1e-5)
 
 
-def test_a_token_influences_later_ones_only():
-    model, ids = make_model(), random_ids(40)
-    evaluator = Evaluator(Dynamic(model, CONSTANTS))
+def test_a_token_influences_later_ones_only(dynamic):
+    ids, evaluator = random_ids(40), Evaluator(dynamic)
     whole = evaluator.token_nats(ids)
     for length in (7, 23):
         begin = evaluator.token_nats(ids[:length])
@@ -117,7 +121,7 @@ def test_a_text_that_repeats_itself_is_learned():
     model = make_model()
     ids = np.tile(random_ids(10), 60)
     constants = dataclasses.replace(CONSTANTS, decay=0.0)
-    nats = Evaluator(Dynamic(model, constants)).token_nats(ids)
+    nats = Evaluator(Dynamic(model, constants, STEPS)).token_nats(ids)
     assert nats[-50:].mean() < nats[:50].mean() - 0.25
 
 
@@ -125,13 +129,13 @@ def test_rows_share_the_weights_and_padding_teaches_nothing():
     model = make_model()
     rows = np.stack([random_ids(16, 1), random_ids(16, 2)]).ravel()
     scores = [
-        Evaluator(Dynamic(stands, CONSTANTS)).tutorial(rows, 2, 5).nats
+        Evaluator(Dynamic(stands, CONSTANTS, STEPS)).tutorial(rows, 2, 5).nats
         for stands in (model, RowIndependent(model))
     ]
     assert scores[0] == pytest.approx(scores[1], rel=1e-5)
     one = random_ids(16, 1)
     alone = [
-        Evaluator(Dynamic(stands, CONSTANTS)).exact(one).nats
+        Evaluator(Dynamic(stands, CONSTANTS, STEPS)).exact(one).nats
         for stands in (model, RowIndependent(model))
     ]
     assert alone[0] == pytest.approx(alone[1], rel=1e-5)
@@ -161,15 +165,34 @@ def test_statistics_are_the_root_mean_square_of_the_gradients():
 def test_the_trained_weights_are_put_back():
     model, ids = make_model(), random_ids(40)
     plain = plain_evaluator(model).token_nats(ids)
-    first = Evaluator(Dynamic(model, CONSTANTS)).token_nats(ids)
+    first = Evaluator(Dynamic(model, CONSTANTS, STEPS)).token_nats(ids)
     np.testing.assert_array_equal(plain_evaluator(model).token_nats(ids), plain)
-    again = Evaluator(Dynamic(model, CONSTANTS)).token_nats(ids)
+    again = Evaluator(Dynamic(model, CONSTANTS, STEPS)).token_nats(ids)
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - plain).max() > 0.1
 
 
+def test_other_constants_need_no_other_graph(monkeypatch):
+    model, ids = make_model(), random_ids(43)
+    traced = []
+    token_nats = model.token_nats
+    monkeypatch.setattr(
+        model, "token_nats", lambda *a: traced.append(0) or token_nats(*a)
+    )
+    method = Dynamic(model, CONSTANTS, STEPS)
+    Evaluator(method, 13).token_nats(ids)
+    count = len(traced)
+    assert count > 0
+    for rate, decay in ((0.2, 0.3), (0.05, 0.0)):
+        method.constants = DynamicConstants(rate, decay, 0.1)
+        nats = Evaluator(method, 17).token_nats(ids)
+        expected = expected_nats(model, ids, method.constants)
+        np.testing.assert_allclose(nats, expected, rtol=1e-6, atol=1e-6)
+    assert len(traced) == count
+
+
 def test_a_rate_that_diverges_is_named():
-    constants = DynamicConstants(rate=1e30, decay=0.0, epsilon=1.0, steps=5)
-    evaluator = Evaluator(Dynamic(make_model(), constants))
+    constants = DynamicConstants(rate=1e30, decay=0.0, epsilon=1.0)
+    evaluator = Evaluator(Dynamic(make_model(), constants, STEPS))
     with pytest.raises(UserError, match=r"diverge at the rate 1e\+30; give a lower"):
         evaluator.exact(random_ids(60))
