@@ -196,8 +196,9 @@ def _machine(run: RecordedRun) -> str:
     """Hardware and TensorFlow of a run, in a few words."""
     results = run.results
     try:
+        cores = results.machine["cores"]
         return (
-            f"{results.machine['cores']} cores of {results.machine['processor']},"
+            f"{cores} core{'s' * (cores > 1)} of {results.machine['processor']},"
             f" TensorFlow {results.versions['tensorflow']}"
         )
     except (LookupError, TypeError) as error:

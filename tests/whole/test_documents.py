@@ -7,6 +7,7 @@ import pytest
 
 import run_ptb
 from ptb_lm.config import RETIRED, Config, option_groups
+from ptb_lm.registry import SCHEDULES
 from ptb_lm.reports.not_run import not_run_table
 from ptb_lm.reports.recorded import read_runs
 from ptb_lm.reports.table import results_table
@@ -18,13 +19,20 @@ SCHEDULE_NOTE = "recorded with `--schedule=tutorial`"
 
 
 def is_full(run):
-    """Whether a run has trained on the Penn Treebank's words as its preset asks."""
+    """Whether a run has trained on the Penn Treebank's words as its preset asks.
+
+    A schedule that follows the length of the training is whole at any length.
+    """
     preset = run_ptb.parse([f"--model={run.config.run.model}"])
+    training = run.config.training
     return (
         run.results.corpus == "ptb"
         and run.config.data.token_type == "word"
         and run.results.finished
-        and run.config.training.max_max_epoch >= preset.training.max_max_epoch
+        and (
+            SCHEDULES[training.schedule].follows_length
+            or training.max_max_epoch >= preset.training.max_max_epoch
+        )
     )
 
 
