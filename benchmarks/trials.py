@@ -86,12 +86,12 @@ def table(runs):
     groups = {}
     for run in runs:
         groups.setdefault(frozenset(without_seed(run.config).items()), []).append(run)
-    first = dict(next(iter(groups)))
-    rows = []
-    for number, (options, group) in enumerate(groups.items()):
-        base = first if number else without_seed(Config())
-        shown = difference(dict(options), base)
-        rows.append(row(group, shown))
+    base, rows = without_seed(Config()), []
+    for group in groups.values():
+        options = without_seed(group[0].config)
+        rows.append(row(group, difference(options, base)))
+        if len(rows) == 1:  # the others are told by what differs from the first
+            base = options
     return HEADER + "".join(rows)
 
 
