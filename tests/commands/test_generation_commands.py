@@ -20,11 +20,12 @@ import tensorflow as tf
 
 import run_ptb
 from ptb_lm.commands import sample
-from ptb_lm.commands.score import _show
-from ptb_lm.data.unknown import UnknownTokens
+from ptb_lm.commands.score import Writer
+from ptb_lm.config import GenerationConfig
+from ptb_lm.data.token_rules import TokenRules
 from ptb_lm.data.vocabulary import Vocabulary
 from ptb_lm.inference.opening import open_text_model
-from ptb_lm.inference.scored_text import ScoredText
+from ptb_lm.inference.scored_text import ScoredText, ScoredToken
 from ptb_lm.reports.layout import columns
 from tests.support.models import VOCABULARY, make_run
 
@@ -252,7 +253,11 @@ def test_table(typed, run):
 def test_the_table_of_odd_tokens(capsys):
     """Each on a line of its own, and a long one makes the others no wider."""
     tokens = ["\n", "日本", "x" * 500, "\x1b[31m"]
-    _show(ScoredText(tokens, [None, 1.0, 2.0, 3.0], UnknownTokens(0.0, 0)), "text")
+    rows = [
+        ScoredToken(token, token, nats, False, 0)
+        for token, nats in zip(tokens, [None, 1.0, 2.0, 3.0], strict=True)
+    ]
+    Writer(GenerationConfig(), TokenRules("word")).write(ScoredText(rows), 1)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 6 and all(map(str.isprintable, lines))
     assert lines[1].startswith("'\\n' ") and lines[4].startswith("'\\x1b[31m' ")
