@@ -22,6 +22,7 @@ DYNAMIC_TOKENS = 15_000
 CACHE_TOKENS = 30_000
 # Most trials of each of the two.
 MOST_TRIALS = 16
+LEAST_WEIGHT = 1e-6  # of a cache
 # By how much constants are changed: first coarsely, then finely.
 FACTORS = (4.0, 2.0)
 
@@ -132,6 +133,8 @@ def tune_cache(
 
     tuned = trials.tuned(descend(trials.counted(nats), (flatness,)))
     weight = weights[tuned.constants["cache_flatness"]]
+    if weight < LEAST_WEIGHT:  # where the cache does not help, it tends to zero
+        weight = 0.0
     return Tuned({"cache_weight": weight, **tuned.constants}, tuned.score)
 
 

@@ -107,3 +107,11 @@ def test_a_text_that_repeats_itself_wants_a_cache():
         assert best <= nats(0.5, other)
     for other in (weight - 0.05, weight + 0.05):
         assert best <= nats(other, flatness)
+
+
+def test_where_no_token_returns_the_cache_has_no_weight():
+    """But for one token, so that its best weight is near zero and not zero."""
+    ids = np.tile(np.arange(VOCAB), 40).astype(np.int32)
+    ids[5] = ids[4]
+    method = Plain(LanguageModel(VOCAB, 6, 1, seed=3), Config())
+    assert tune_cache(method, ids, 3, 0.3).constants["cache_weight"] == 0.0
