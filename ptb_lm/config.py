@@ -1004,6 +1004,8 @@ class ProbeConfig(Validated):
     score_weight: float = option(
         1.0,
         "Factor of the score that a hypothesis has in the list, in rescore.",
+        minimum=-1e9,
+        maximum=1e9,
         defines_run=False,
         since=2,
     )
@@ -1012,6 +1014,8 @@ class ProbeConfig(Validated):
         "Factor of the log-probability that the network gives a hypothesis, in rescore."
         " --log_base has the base of the logarithm.",
         known_as="lm_scale",
+        minimum=-1e9,
+        maximum=1e9,
         defines_run=False,
         since=2,
     )
@@ -1019,6 +1023,8 @@ class ProbeConfig(Validated):
         0.0,
         "What rescore adds for every word of a hypothesis.",
         known_as="word_insertion_penalty wip",
+        minimum=-1e9,
+        maximum=1e9,
         defines_run=False,
         since=2,
     )
