@@ -26,6 +26,8 @@ SIZES_FROM_ONE = [
     "num_neighbours",
     "patience",
     "dynamic_steps",
+    "num_pairs",
+    "softmax_reduction",
 ]
 SIZES_FROM_ZERO = [
     "mogrifier_rounds",
