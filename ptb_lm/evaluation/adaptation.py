@@ -15,8 +15,9 @@ import numpy as np
 
 from ptb_lm.config import Config, EvaluationConfig
 from ptb_lm.errors import UserError
-from ptb_lm.evaluation.dynamic import Dynamic, DynamicConstants
+from ptb_lm.evaluation.dynamic import Dynamic
 from ptb_lm.evaluation.gradient_statistics import gradient_rms
+from ptb_lm.evaluation.learning import DynamicConstants
 from ptb_lm.evaluation.method import FeatureMethod, Method, Scorable
 from ptb_lm.evaluation.neural_cache import NeuralCache
 from ptb_lm.evaluation.plain import Plain

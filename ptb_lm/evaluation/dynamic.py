@@ -4,34 +4,18 @@ After each segment of a text, once it is scored, a rule changes the weights, see
 `learning` (Krause, Kahembwe, Murray and Renals 2017).
 """
 
-import dataclasses
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from ptb_lm.errors import UserError
-from ptb_lm.evaluation.learning import Rates, Rule, segment_gradients
+from ptb_lm.evaluation.learning import DynamicConstants, Rule, segment_gradients
 from ptb_lm.evaluation.method import Scorable
 from ptb_lm.evaluation.plain import score_window
 
 # A token that is so improbable was scored by weights that have lost all sense.
 DIVERGED_NATS = 1e4
-
-
-@dataclasses.dataclass(frozen=True)
-class DynamicConstants:
-    """How fast the weights follow the text.
-
-    Attributes:
-      rate: eta.
-      decay: l, the share of the way back to w0.
-      epsilon: of the rule rms.
-    """
-
-    rate: float
-    decay: float
-    epsilon: float
 
 
 class Dynamic:
@@ -87,7 +71,7 @@ class Dynamic:
             tokens,
             tokens,
             tf.nest.map_structure(tf.TensorSpec.from_tensor, self._state),
-            Rates(number, number, number),
+            DynamicConstants(number, number, number),
         )
 
     def end(self) -> None:
@@ -111,11 +95,10 @@ class Dynamic:
         texts = [tf.concat(both, axis=1) for both in zip(before, window, strict=True)]
         rest = texts[0].shape[1] % self._steps
         whole = texts[0].shape[1] - rest
-        constants = dataclasses.astuple(self.constants)
         *scored, self._state = self._learn(
             *(text[:, :whole] for text in texts),
             self._state,
-            Rates(*(tf.constant(c, tf.float32) for c in constants)),
+            DynamicConstants(*(tf.constant(c, tf.float32) for c in self.constants)),
         )
         parts, self._begun = [scored], [text[:, whole:] for text in texts]
         if rest:
@@ -144,7 +127,11 @@ class Dynamic:
         return nats, features
 
     def _learn_eagerly(
-        self, inputs: tf.Tensor, targets: tf.Tensor, state: Any, rates: Rates
+        self,
+        inputs: tf.Tensor,
+        targets: tf.Tensor,
+        state: Any,
+        constants: DynamicConstants,
     ) -> tuple[tf.Tensor, tf.Tensor, Any]:
         """Nats and features of whole segments, and the state after the last."""
         batch, steps = inputs.shape[0], self._steps
@@ -161,7 +148,7 @@ class Dynamic:
                 tf.ensure_shape(text[:, begin : begin + steps], [batch, steps])
                 for text in (inputs, targets)
             )
-            scored = self._learn_segment(here, following, state, rates)
+            scored = self._learn_segment(here, following, state, constants)
             segment_nats, read, after = scored
             after = tf.nest.map_structure(
                 lambda new, old: tf.ensure_shape(new, old.shape), after, state
@@ -182,7 +169,11 @@ class Dynamic:
         return tf.transpose(nats), tf.transpose(features, [1, 0, 2]), state
 
     def _learn_segment(
-        self, inputs: tf.Tensor, targets: tf.Tensor, state: Any, rates: Rates
+        self,
+        inputs: tf.Tensor,
+        targets: tf.Tensor,
+        state: Any,
+        constants: DynamicConstants,
     ) -> tuple[tf.Tensor, tf.Tensor, Any]:
         """Nats and features of a segment, and the state after it; then learns."""
         nats, features, state, gradients = segment_gradients(
@@ -190,5 +181,5 @@ class Dynamic:
         )
         # The scores are read before the weights change, the states at once after.
         with tf.control_dependencies([nats, *tf.nest.flatten(state)]):
-            self._rule.learn(gradients, rates)
+            self._rule.learn(gradients, constants)
         return nats, features, state

@@ -31,8 +31,8 @@ class Gradients(NamedTuple):
     rows: tf.IndexedSlices
 
 
-class Rates(NamedTuple):
-    """Constants of a rule: float32 scalars, tensors, so that one graph takes any.
+class DynamicConstants(NamedTuple):
+    """How fast the weights follow the text: numbers; in a graph float32 scalars.
 
     Attributes:
       rate: eta.
@@ -40,9 +40,9 @@ class Rates(NamedTuple):
       epsilon: of the rule rms.
     """
 
-    rate: tf.Tensor
-    decay: tf.Tensor
-    epsilon: tf.Tensor
+    rate: float
+    decay: float
+    epsilon: float
 
 
 def segment_gradients(
@@ -104,23 +104,23 @@ class Rule:
             self._mean_rms = tf.constant(mean, tf.float32)
             self._rms = {name: tf.constant(rms[name], tf.float32) for name in weights}
         # The change waits for memory. XLA reads each number once and writes it once;
-        # operations one after the other take nearly three times as long. On a GPU it
-        # needs files of CUDA that not every installation has.
+        # operations one after the other do so once each. On a GPU it needs files of
+        # CUDA that not every installation has.
         self._change = tf.function(
             self._change_eagerly,
             autograph=False,
             jit_compile=not tf.config.list_physical_devices("GPU"),
         )
 
-    def learn(self, gradients: Gradients, rates: Rates) -> None:
+    def learn(self, gradients: Gradients, constants: DynamicConstants) -> None:
         """Changes the weights in place.
 
         Args:
           gradients: of the mean loss of a segment.
-          rates: constants.
+          constants: of the rule.
         """
         rows = gradients.rows
-        self._change(gradients.dense, rows.indices, rows.values, rates)
+        self._change(gradients.dense, rows.indices, rows.values, constants)
 
     def restore(self) -> None:
         """Puts the trained weights back."""
@@ -132,26 +132,28 @@ class Rule:
         dense: dict[str, tf.Tensor | None],
         ids: tf.Tensor,
         rows: tf.Tensor,
-        rates: Rates,
+        constants: DynamicConstants,
     ) -> None:
         """The graph of `learn`."""
         for name, weight in self._weights.items():
             rms, gradient = self._rms.get(name), dense[name]
-            pull = rates.decay
+            pull = constants.decay
             if rms is not None:
-                pull = tf.minimum(rms * (rates.decay / self._mean_rms), 1.0)
+                pull = tf.minimum(rms * (constants.decay / self._mean_rms), 1.0)
             change = pull * (self._trained[name] - weight)
             if gradient is not None:
-                change -= _push(gradient, rms, rates)
+                change -= _push(gradient, rms, constants)
             if name == EMBEDDING:
                 of_rows = None if rms is None else tf.gather(rms, ids)
-                push = _push(rows, of_rows, rates)
+                push = _push(rows, of_rows, constants)
                 change = tf.tensor_scatter_nd_sub(change, ids[:, None], push)
             weight.assign_add(change)
 
 
-def _push(gradient: tf.Tensor, rms: tf.Tensor | None, rates: Rates) -> tf.Tensor:
+def _push(
+    gradient: tf.Tensor, rms: tf.Tensor | None, constants: DynamicConstants
+) -> tf.Tensor:
     """How far a gradient moves a weight; rms: of the same shape; None: sgd."""
     if rms is None:
-        return rates.rate * gradient
-    return rates.rate / (rms + rates.epsilon) * gradient
+        return constants.rate * gradient
+    return constants.rate / (rms + constants.epsilon) * gradient

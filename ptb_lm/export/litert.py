@@ -5,17 +5,15 @@ import pathlib
 import tensorflow as tf
 from tensorflow.lite.python.convert_phase import ConverterError
 
-from ptb_lm.config import Config
 from ptb_lm.errors import UserError
-from ptb_lm.export.export_format import ExportFormat
-from ptb_lm.export.reader_facts import write_folder
+from ptb_lm.export.reader_facts import StepFormat, write_folder
 from ptb_lm.inference.state_layout import StateLayout, step
 from ptb_lm.model.language_model import LanguageModel
 from ptb_lm.runs.trained_run import TrainedRun
 from ptb_lm.system.quiet_start import native_stderr_held_back
 
 
-class LiteRT(ExportFormat):
+class LiteRT(StepFormat):
     """A folder with model.tflite, which has built-in operators alone, and model.json.
 
     The model reads one token of one row: ids, int32 [1, 1], and state, float32
@@ -24,24 +22,15 @@ class LiteRT(ExportFormat):
     they have at each step.
     """
 
+    folder = "litert"
     reader = "LiteRT"
-    options = ("export_dtype",)
-
-    def __init__(self, export_dtype: str = "float32"):
-        """Chooses the type of the weights."""
-        self._export_dtype = export_dtype
-        self.place = "litert" if export_dtype == "float32" else f"litert-{export_dtype}"
-
-    def with_options(self, config: Config) -> "LiteRT":
-        """See `ExportFormat.with_options`."""
-        return LiteRT(config.evaluation.export_dtype)
 
     def write(self, run: TrainedRun, model: LanguageModel, path: pathlib.Path) -> None:
         """Writes the folder, see `ExportFormat.write`."""
         if model.matmul_dtype is not None:  # LiteRT multiplies no bfloat16
             model = run.model(rnn_mode="fused", dtype="float32")
-        content = litert_step(model, int8=self._export_dtype == "int8")
-        write_folder(path, "model.tflite", content, run, model, self._export_dtype)
+        content = litert_step(model, int8=self.export_dtype == "int8")
+        write_folder(path, "model.tflite", content, run, model, self.export_dtype)
 
     def hint(self, path: pathlib.Path) -> str:
         """Code that reads it."""

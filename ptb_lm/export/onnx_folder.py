@@ -2,28 +2,17 @@
 
 import pathlib
 
-from ptb_lm.config import Config
 from ptb_lm.errors import UserError
-from ptb_lm.export.export_format import ExportFormat
-from ptb_lm.export.reader_facts import write_folder
+from ptb_lm.export.reader_facts import StepFormat, write_folder
 from ptb_lm.model.language_model import LanguageModel
 from ptb_lm.runs.trained_run import TrainedRun
 
 
-class OnnxFolder(ExportFormat):
+class OnnxFolder(StepFormat):
     """A folder with model.onnx, the graph of `onnx_step`, and model.json."""
 
+    folder = "onnx"
     reader = "onnxruntime"
-    options = ("export_dtype",)
-
-    def __init__(self, export_dtype: str = "float32"):
-        """Chooses the type of the weights."""
-        self._export_dtype = export_dtype
-        self.place = "onnx" if export_dtype == "float32" else f"onnx-{export_dtype}"
-
-    def with_options(self, config: Config) -> "OnnxFolder":
-        """See `ExportFormat.with_options`."""
-        return OnnxFolder(config.evaluation.export_dtype)
 
     def write(self, run: TrainedRun, model: LanguageModel, path: pathlib.Path) -> None:
         """Writes the folder, see `ExportFormat.write`."""
@@ -36,8 +25,8 @@ class OnnxFolder(ExportFormat):
                 "--export_format=onnx: the package onnx is missing"
                 " (pip install 'onnx>=1.23,<2')"
             ) from error
-        content = onnx_step(model, int8=self._export_dtype == "int8")
-        write_folder(path, "model.onnx", content, run, model, self._export_dtype)
+        content = onnx_step(model, int8=self.export_dtype == "int8")
+        write_folder(path, "model.onnx", content, run, model, self.export_dtype)
 
     def hint(self, path: pathlib.Path) -> str:
         """Code that reads it."""

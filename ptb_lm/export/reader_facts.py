@@ -4,14 +4,37 @@ import dataclasses
 import hashlib
 import json
 import pathlib
-from typing import Any
+from typing import Any, Self
 
+from ptb_lm.config import Config
+from ptb_lm.export.export_format import ExportFormat
 from ptb_lm.inference.opening import metadata
 from ptb_lm.inference.state_layout import StateLayout
 from ptb_lm.model.language_model import LanguageModel
 from ptb_lm.runs.trained_run import TrainedRun
 
 FORMAT = 1  # of model.json, and of what goes into the model and comes out of it
+
+
+class StepFormat(ExportFormat):
+    """A folder with one step of the model, whose weights --export_dtype gives a type.
+
+    Attributes:
+      folder: name of the folder if they are float32; else the type follows it.
+    """
+
+    folder: str
+    options = ("export_dtype",)
+
+    def __init__(self, export_dtype: str = "float32"):
+        """Chooses the type of the weights."""
+        self.export_dtype = export_dtype
+        is_float = export_dtype == "float32"
+        self.place = self.folder if is_float else f"{self.folder}-{export_dtype}"
+
+    def with_options(self, config: Config) -> Self:
+        """See `ExportFormat.with_options`."""
+        return type(self)(config.evaluation.export_dtype)
 
 
 def write_folder(

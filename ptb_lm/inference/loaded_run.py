@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -27,6 +27,20 @@ from ptb_lm.runs.trained_run import TrainedRun
 from ptb_lm.system.quiet_start import tensorflow_warnings_held_back
 
 DEFAULTS = GenerationConfig()
+
+
+class _Read(NamedTuple):
+    """A text as a run reads it.
+
+    Attributes:
+      text: without what is left out of it.
+      written: its tokens as they stand there, those that are left out too.
+      encoded: its tokens as ids.
+    """
+
+    text: str
+    written: list[str]
+    encoded: EncodedText
 
 
 class LoadedRun(TrainedRun):
@@ -78,7 +92,7 @@ class LoadedRun(TrainedRun):
         if not read:
             return []
         texts = self._text_model.generate(
-            tf.constant([text for text, _ in read]),
+            tf.constant([each.text for each in read]),
             num_tokens=num_tokens,
             temperature=temperature,
             top_k=rules.num_likeliest,
@@ -114,13 +128,13 @@ class LoadedRun(TrainedRun):
         if not read:
             return []
         context = "\n" if self.line_end_id is not None else ""
-        given = tf.constant([text for text, _ in read])
+        given = tf.constant([each.text for each in read])
         found = self._text_model.score(given, context=context)
         names = ("log_probabilities", "counted")
         rows = zip(*(found[name].numpy().tolist() for name in names), strict=True)
         scored = [
-            self._scored(written, _nats(*row), unknown)
-            for written, row in zip(self._written(texts), rows, strict=True)
+            self._scored(each.written, _nats(*row), unknown)
+            for each, row in zip(read, rows, strict=True)
         ]
         if by_word and self._rules.token_type == "char":
             scored = [each.by_word() for each in scored]
@@ -155,20 +169,19 @@ class LoadedRun(TrainedRun):
         """
         if num_expected < 1:
             raise ValueError(f"num_expected is {num_expected}, not at least 1")
-        ((_, encoded),) = self._read_texts([text], unknown)
-        before = self._before
+        (read,) = self._read_texts([text], unknown)
+        before, ids = self._before, read.encoded.ids
         reading = read_ids(
             self._text_model,
             self.vocabulary.tokens,
-            np.concatenate([before, encoded.ids]),
+            np.concatenate([before, ids]),
             num_expected,
             previous.reading if previous else None,
         )
         # Without a line end before it, nothing is expected in place of the first token.
-        first = 0 if len(before) or not len(encoded.ids) else 1
-        written = list(self._rules.split(text, False))
+        first = 0 if len(before) or not len(ids) else 1
         nats: list[float | None] = [*[None] * first, *reading.nats]
-        scored = self._scored(written, nats, unknown)
+        scored = self._scored(read.written, nats, unknown)
         return Prediction(
             scored.rows, expected=[[]] * first + reading.expected, reading=reading
         )
@@ -198,8 +211,8 @@ class LoadedRun(TrainedRun):
         """
         is_mean = ProbeConfig(pooling=pooling).pooling == "mean"
         read = self._read_texts(texts, unknown)
-        kept, lengths = [text for text, _ in read], [len(each.ids) for _, each in read]
-        found = features_of(self._text_model, kept, lengths)
+        lengths = [len(each.encoded.ids) for each in read]
+        found = features_of(self._text_model, [each.text for each in read], lengths)
         return [mean_of(rows) if is_mean else rows for rows in found]
 
     def evaluate(
@@ -235,7 +248,8 @@ class LoadedRun(TrainedRun):
         if text is None:
             ids, name = read(split), f"{corpus_name(data.data_path)} {split}"
         else:
-            ids, name = self._encode(text, unknown, close_lines=True).ids, "given"
+            tokens = self._rules.split(text, close_lines=True)
+            ids, name = self._encode(tokens, unknown).ids, "given"
         weights = parse_weights(config.evaluation.mixture_weights)
         members = Members(config, [self], read, weights=weights)
         # It warns of a function that is traced again, as that of each method is.
@@ -260,13 +274,14 @@ class LoadedRun(TrainedRun):
 
     def _read_texts(
         self, texts: Sequence[str], unknown: str, close_lines: bool = False
-    ) -> list[tuple[str, EncodedText]]:
-        """Each text without what is left out of it, and encoded."""
+    ) -> list[_Read]:
+        """Splits and encodes each text."""
         if isinstance(texts, str):
             raise TypeError(f"a list of texts is needed, not one text: {texts!r}")
         policy, read = stand_in(unknown, self.vocabulary), []
         for text in texts:
-            encoded = self._encode(text, policy, close_lines)
+            written = self._rules.split(text, close_lines)
+            encoded = self._encode(written, policy)
             if encoded.left_out:
                 warnings.warn(
                     f"{encoded.left_out} tokens of {text!r:.40} are not in the"
@@ -274,18 +289,8 @@ class LoadedRun(TrainedRun):
                     stacklevel=3,
                 )
                 text = self._rules.join(self.vocabulary.decode(encoded.ids.tolist()))
-            read.append((text, encoded))
+            read.append(_Read(text, written, encoded))
         return read
-
-    def _written(self, texts: Sequence[str]) -> list[list[str]]:
-        """Tokens of texts as they stand there; the last line of words is closed."""
-        is_open = [
-            self._rules.token_type == "word" and text[-1:] not in ("", "\n")
-            for text in texts
-        ]
-        closed = [t + "\n" * is_cut for t, is_cut in zip(texts, is_open, strict=True)]
-        found = self._text_model.split(tf.constant(closed))["tokens"].numpy().tolist()
-        return [[token.decode() for token in row if token] for row in found]
 
     def _scored(
         self, written: list[str], nats: Sequence[float | None], unknown: str
@@ -299,9 +304,8 @@ class LoadedRun(TrainedRun):
             leaves_out=stand_in(unknown, self.vocabulary) == "skip",
         )
 
-    def _encode(self, text: str, unknown: str, close_lines: bool) -> EncodedText:
-        """Encodes a text; UserError where an unknown token has no stand-in."""
-        tokens = self._rules.split(text, close_lines)
+    def _encode(self, tokens: list[str], unknown: str) -> EncodedText:
+        """Encodes tokens; UserError where an unknown one has no stand-in."""
         try:
             return encode_tokens(tokens, self.vocabulary, unknown)
         except KeyError as error:

@@ -1,16 +1,15 @@
 """Dynamic evaluation beside float64 NumPy: `reference.py` knows nothing of it."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptb_lm.errors import UserError
-from ptb_lm.evaluation.dynamic import Dynamic, DynamicConstants
+from ptb_lm.evaluation.dynamic import Dynamic
 from ptb_lm.evaluation.evaluator import Evaluator
 from ptb_lm.evaluation.gradient_statistics import gradient_rms
+from ptb_lm.evaluation.learning import DynamicConstants
 from ptb_lm.inference.scoring import RowIndependent
 from ptb_lm.model.language_model import LanguageModel
 from tests.support import reference
@@ -87,7 +86,7 @@ class Numbers:
 def test_scores_are_those_of_the_equations(rule, tied):
     model, ids = make_model(tied), random_ids(63)
     rms, rate = (random_rms(model), 0.02) if rule == "rms" else (None, 0.2)
-    constants = dataclasses.replace(CONSTANTS, rate=rate)
+    constants = CONSTANTS._replace(rate=rate)
     expected = expected_nats(model, ids, constants, rms, tied)
     nats = Evaluator(Dynamic(model, constants, STEPS, rms)).token_nats(ids)
     np.testing.assert_allclose(nats, expected, rtol=1e-6, atol=1e-6)
@@ -120,7 +119,7 @@ def test_a_token_influences_later_ones_only(dynamic):
 def test_a_text_that_repeats_itself_is_learned():
     model = make_model()
     ids = np.tile(random_ids(10), 60)
-    constants = dataclasses.replace(CONSTANTS, decay=0.0)
+    constants = CONSTANTS._replace(decay=0.0)
     nats = Evaluator(Dynamic(model, constants, STEPS)).token_nats(ids)
     assert nats[-50:].mean() < nats[:50].mean() - 0.25
 
