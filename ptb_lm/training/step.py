@@ -12,8 +12,10 @@ import numpy as np
 import tensorflow as tf
 
 from ptb_lm.config import Config
+from ptb_lm.model.dropout import SeedAndStep
 from ptb_lm.model.language_model import Outputs, State, build_model
 from ptb_lm.registry import AVERAGES, OPTIMIZERS
+from ptb_lm.training.devices import Devices
 from ptb_lm.training.gradients import (
     Gradient,
     clip_factor,
@@ -33,16 +35,25 @@ class TrainingProgram:
       average: of the weights.
     """
 
-    def __init__(self, config: Config, vocab_size: int):
-        self.model = build_model(config, vocab_size)
+    def __init__(
+        self, config: Config, vocab_size: int, devices: Devices | None = None
+    ):
+        """Creates the variables.
+
+        Args:
+          config: the whole configuration.
+          vocab_size: number of tokens.
+          devices: that share each batch; None: one, TensorFlow's choice.
+        """
+        self._devices = devices = devices or Devices()
         self._config = training = config.training
-        self.weights = self.model.named_variables()
-        self._optimizer = OPTIMIZERS[training.optimizer](self.weights, training)
-        self.average = AVERAGES[training.average](self.weights, training)
-        zeros = self.model.initial_state(training.batch_size)
-        self._state = tf.nest.map_structure(
-            lambda tensor: tf.Variable(tensor, trainable=False), zeros
-        )
+        with devices.scope():
+            self.model = build_model(config, vocab_size)
+            self.weights = self.model.named_variables()
+            self._optimizer = OPTIMIZERS[training.optimizer](self.weights, training)
+            self.average = AVERAGES[training.average](self.weights, training)
+            zeros = self.model.initial_state(devices.rows_of(training.batch_size))
+            self._state = tf.nest.map_structure(devices.state_variable, zeros)
         self._has_random_lengths = training.window_lengths == "random"
         columns = None if self._has_random_lengths else training.num_steps
         window = tf.TensorSpec([training.batch_size, columns], tf.int32)
@@ -68,14 +79,14 @@ class TrainingProgram:
         named |= {f"optimizer/{n}": v for n, v in self._optimizer.variables.items()}
         named |= {f"average/{n}": v for n, v in self.average.variables.items()}
         for index, parts in enumerate(self.model.state_parts):
-            names = [f"state/{index}/{name}" for name, _ in parts]
-            named |= dict(zip(names, self._state[index], strict=True))
+            for (name, _), variable in zip(parts, self._state[index], strict=True):
+                named[f"state/{index}/{name}"] = self._devices.whole(variable)
         return named
 
     def reset_state(self) -> None:
         """Zeroes the carried state, as at the start of every epoch."""
-        for variable in tf.nest.flatten(self._state):
-            variable.assign(tf.zeros_like(variable))
+        for variable in map(self._devices.whole, tf.nest.flatten(self._state)):
+            variable.assign(tf.zeros(variable.shape))
 
     @contextlib.contextmanager
     def averaged(self, step: int) -> Iterator[None]:
@@ -130,8 +141,9 @@ class TrainingProgram:
         norms = tf.TensorArray(tf.float32, size=count)
         for index in tf.range(count):
             inputs, targets = next(batches)
-            step_nats, norm = self._train_step(
-                inputs, targets, step + tf.cast(index, tf.int64), rates[index]
+            number = step + tf.cast(index, tf.int64)
+            step_nats, norm = self._devices.run(
+                self._train_step, inputs, targets, number, rates[index]
             )
             nats = nats.write(index, step_nats)
             norms = norms.write(index, norm)
@@ -142,7 +154,7 @@ class TrainingProgram:
     def _train_step(
         self, inputs: tf.Tensor, targets: tf.Tensor, step: tf.Tensor, rate: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """One step on one window: (sum of nats, gradient norm)."""
+        """One device's part of a step on one window: (sum of nats, gradient norm)."""
         nats, state, gradients = self.gradients(inputs, targets, step)
         if self._config.windows == "sequential":  # else the state stays zero
             tf.nest.map_structure(lambda v, part: v.assign(part), self._state, state)
@@ -168,17 +180,24 @@ class TrainingProgram:
         are read outside the tape, so that their gradient stays one row per token
         whether or not weights are tied.
 
+        Where several devices share the batch, each computes its own rows, and has the
+        sums over all rows of the nats and of the gradients.
+
         Args:
-          inputs: int32 [batch, time].
+          inputs: int32 [batch, time], the whole batch.
           targets: int32 [batch, time].
           step: int64 scalar, for the dropout masks.
 
         Returns:
-          Sum of nats, final state, and gradients by variable name.
+          Sum of nats, final state of the device's rows, and gradients by variable name.
         """
-        model, ids, targets = self.model, tf.transpose(inputs), tf.transpose(targets)
+        model, devices = self.model, self._devices
+        all_ids = tf.transpose(inputs)
+        ids = devices.own_rows(all_ids)
+        targets = devices.own_rows(tf.transpose(targets))
         embedded = model.embed(ids)
-        seeds = tf.constant(self._config.seed, tf.int64), step
+        seed = tf.constant(self._config.seed, tf.int64)
+        seeds = SeedAndStep(seed, step, devices.rows(inputs.shape[0]))
         state = tf.nest.map_structure(tf.convert_to_tensor, self._state)
         with tf.GradientTape() as tape:
             tape.watch(embedded)
@@ -187,26 +206,42 @@ class TrainingProgram:
             nats = tf.reduce_sum(model.token_nats(outputs.features, targets))
             loss = self._loss(nats, targets, outputs)
         gradients = tape.gradient(loss, self.weights | {"embedded": embedded})
-        rows = tf.reshape(gradients.pop("embedded"), [-1, embedded.shape[-1]])
-        slices = deduplicate(tf.reshape(ids, [-1]), rows, model.vocab_size)
+        rows = gradients.pop("embedded")
         if model.options.tied:
+            slices = self._slices(ids, rows)
             gradients["embedding"] = tf.tensor_scatter_nd_add(
                 gradients["embedding"], slices.indices[:, None], slices.values
             )
+            nats, gradients = devices.sum((nats, gradients))
         else:
-            gradients["embedding"] = slices
+            del gradients["embedding"]  # None: the tape has not seen it
+            nats, gradients, rows = devices.sum((nats, gradients, devices.spread(rows)))
+            gradients["embedding"] = self._slices(all_ids, rows)
         return nats, outputs.state, gradients
 
-    def _loss(self, nats: tf.Tensor, targets: tf.Tensor, outputs: Outputs) -> tf.Tensor:
-        """The loss of a window, from its sum of nats; see `gradients`.
+    def _slices(self, ids: tf.Tensor, rows: tf.Tensor) -> tf.IndexedSlices:
+        """Gradient of the embedding, from that of its rows.
 
         Args:
-          nats: float32 scalar.
+          ids: int32 [time, batch].
+          rows: float32 [time, batch, width].
+        """
+        flat = tf.reshape(rows, [-1, rows.shape[-1]])
+        return deduplicate(tf.reshape(ids, [-1]), flat, self.model.vocab_size)
+
+    def _loss(self, nats: tf.Tensor, targets: tf.Tensor, outputs: Outputs) -> tf.Tensor:
+        """A device's part of the loss of a window; see `gradients`.
+
+        The parts of all devices add up to the loss of the whole batch.
+
+        Args:
+          nats: their sum over the device's rows, float32 scalar.
           targets: int32 [time, batch].
           outputs: of the window.
         """
         training = self._config
         scale = {"sum": training.num_steps, "mean": 1}[training.loss_scale]
+        scale /= self._devices.count
         tokens = targets.shape.num_elements()
         if tokens is None:
             tokens = tf.cast(tf.size(targets), tf.float32)
@@ -218,5 +253,10 @@ class TrainingProgram:
         self, inputs: tf.Tensor, targets: tf.Tensor, step: tf.Tensor
     ) -> dict[str, tf.Tensor]:
         """Gradients as `gradients`; of the embedding, the rows of words read."""
-        _, _, gradients = self.gradients(inputs, targets, step)
-        return {name: values_of(gradient) for name, gradient in gradients.items()}
+
+
+        def values(*window: tf.Tensor) -> dict[str, tf.Tensor]:
+            _, _, gradients = self.gradients(*window)
+            return {name: values_of(gradient) for name, gradient in gradients.items()}
+
+        return self._devices.run(values, inputs, targets, step)

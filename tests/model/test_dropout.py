@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ptb_lm.config import Config, ModelConfig
 from ptb_lm.errors import UserError
 from ptb_lm.model import LanguageModel
-from ptb_lm.model.dropout import SEQUENCE, STEP, ModelDropout, weight_mask
+from ptb_lm.model.dropout import SEQUENCE, STEP, ModelDropout, SeedAndStep, weight_mask
 from ptb_lm.registry import CELLS, DROPOUTS
 from ptb_lm.training.step import TrainingProgram
 from tests.support import reference
@@ -255,7 +255,7 @@ def test_no_two_masks_have_one_seed(steps, layers):
     """Of two steps, all places of sequences, words and weights."""
     drop = ModelDropout(ModelConfig(num_layers=layers), VOCAB, CELLS["lstm"])
     seeds = [
-        tuple(drop._mask_seed((np.int64(7), np.int64(step)), place, is_of_weights))
+        tuple(drop._mask_seed(SeedAndStep(np.int64(7), np.int64(step)), place, is_of_weights))
         for step in set(steps)
         for place in range(layers + 1)
         for is_of_weights in (False, True)
