@@ -22,7 +22,6 @@ from ptb_lm.model.cell import Cell, Layer
 from ptb_lm.registry import DROPOUTS
 
 
-
 class Rows(NamedTuple):
     """Rows of a batch of which another device has the others.
 

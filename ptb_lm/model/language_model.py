@@ -265,7 +265,9 @@ class LanguageModel(keras.Model):
             state = self.initial_state(tf.shape(ids)[0])
         seeds = None
         if training:
-            seeds = SeedAndStep(tf.constant(self.seed, tf.int64), tf.cast(step, tf.int64))
+            seeds = SeedAndStep(
+                tf.constant(self.seed, tf.int64), tf.cast(step, tf.int64)
+            )
         ids = tf.transpose(ids)
         embedded = self.drop_words(self.embed(ids), ids, seeds)
         features, state = self.features(embedded, state, seeds)

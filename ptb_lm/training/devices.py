@@ -16,7 +16,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from ptb_lm.errors import UserError
 from ptb_lm.model.dropout import Rows
+from ptb_lm.options import parse_devices
+from ptb_lm.system.workers import Alone
 
 
 class Devices:
@@ -24,9 +27,15 @@ class Devices:
 
     Attributes:
       count: number of devices, on all machines.
+      local: number of those of this process.
+      workers: the processes that they belong to.
     """
 
-    count = 1
+    count = local = 1
+
+    def __init__(self, workers: Alone | None = None):
+        """Takes the workers; None: there is this process alone."""
+        self.workers = workers or Alone()
 
     def scope(self) -> contextlib.AbstractContextManager[Any]:
         """While entered, variables are made that every device has a copy of."""
@@ -83,14 +92,22 @@ class Devices:
         """Sums over all devices, of a structure of tensors; inside a step."""
         return tensors
 
+    def from_chief(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The chief's arrays; every worker gives some of the same names and shapes."""
+        return arrays
+
 
 class Replicas(Devices):
     """Several devices, by a strategy of `tf.distribute`."""
 
-    def __init__(self, strategy: tf.distribute.Strategy):
-        """Takes the strategy."""
+    def __init__(self, strategy: tf.distribute.Strategy, workers: Alone | None = None):
+        """Takes the strategy, and the workers that share it."""
+        super().__init__(workers)
         self._strategy = strategy
         self.count = strategy.num_replicas_in_sync
+        self.local = self.count // self.workers.count
+        # Made once: TensorFlow keeps every graph.
+        self._compiled_sums = tf.function(self._sums, autograph=False)
 
     def scope(self) -> contextlib.AbstractContextManager[Any]:
         """As `Devices.scope`."""
@@ -149,13 +166,41 @@ class Replicas(Devices):
         context = tf.distribute.get_replica_context()
         return context.all_reduce(tf.distribute.ReduceOp.SUM, tensors)
 
-    def first_device(self) -> int:
-        """Number of the first device of this process among all."""
-        return 0
-
     def join(self, rows: np.ndarray) -> np.ndarray:
-        """The rows of all processes in order, from those of this one."""
-        return rows
+        """The rows of all workers in order, from those of this one [rows, size]."""
+        if self.workers.count == 1:
+            return rows
+        count, size = rows.shape
+        all_rows = np.zeros([count * self.workers.count, size], rows.dtype)
+        all_rows[self.workers.index * count :][:count] = rows
+        return self._sum_of_workers({"rows": all_rows})["rows"]
+
+    def from_chief(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """As `Devices.from_chief`."""
+        if self.workers.count == 1:
+            return arrays
+        if not self.workers.is_chief:
+            arrays = {name: np.zeros_like(array) for name, array in arrays.items()}
+        return self._sum_of_workers(arrays)
+
+    def _sum_of_workers(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Sums over the workers; on each, the first device stands for all."""
+        first = self.workers.index * self.local
+        values = {name: tf.constant(array) for name, array in arrays.items()}
+        zeros = tf.nest.map_structure(tf.zeros_like, values)
+        given = self._strategy.experimental_distribute_values_from_function(
+            lambda device: values if device.replica_id_in_sync_group == first else zeros
+        )
+        return {n: tensor.numpy() for n, tensor in self._compiled_sums(given).items()}
+
+    def _sums(self, given: dict[str, Any]) -> dict[str, tf.Tensor]:
+        """The graph of `_sum_of_workers`, of what each device gives."""
+
+        def sums(own: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            # An argument has no device yet; what is computed from it has.
+            return {name: self.sum(tf.identity(own[name])) for name in own}
+
+        return self.run(sums, given)
 
     def _local(self, value: Any) -> tuple[Any, ...]:
         """Of what every device has: that of each device of this process."""
@@ -179,10 +224,85 @@ class WholeState:
 
     def assign(self, values: Any) -> None:
         """Gives every device of this process its rows of [batch, size]."""
-        rows, first = self._parts[0].shape[0], self._replicas.first_device()
+        replicas, rows = self._replicas, self._parts[0].shape[0]
+        first = replicas.workers.index * replicas.local
         for number, part in enumerate(self._parts, start=first):
             part.assign(values[number * rows : (number + 1) * rows])
 
     def numpy(self) -> np.ndarray:
-        """All rows; every process must ask for them."""
+        """All rows; every worker must ask for them."""
         return self._replicas.join(np.concatenate([p.numpy() for p in self._parts]))
+
+
+def open_devices(wanted: str, batch_size: int, workers: Alone) -> Devices:
+    """The devices that --devices asks for; before TensorFlow's first operation.
+
+    Args:
+      wanted: the option.
+      batch_size: rows of a batch, which all devices of all workers share.
+      workers: the processes of the training.
+
+    Raises:
+      UserError: there are not so many, they cannot share the batch evenly, the
+        workers have different numbers of them, or TensorFlow has started already.
+    """
+    try:
+        names = _choose(wanted, workers)
+    except RuntimeError as error:  # TensorFlow's, of devices that are in use
+        raise UserError(
+            f"--devices={wanted}: TensorFlow is at work in this process already; train"
+            " in a process of its own"
+        ) from error
+    counts = workers.collect(len(names))
+    if len(set(counts)) > 1:
+        raise UserError(
+            f"--devices={wanted}: every machine needs as many devices as the others;"
+            f" they have {', '.join(map(str, counts))}"
+        )
+    count = sum(counts)
+    if batch_size % count:
+        raise UserError(
+            f"--batch_size={batch_size}: {count} devices cannot share these rows"
+            f" evenly; give a multiple of {count}"
+        )
+    if workers.count > 1:
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    elif count > 1:
+        strategy = tf.distribute.MirroredStrategy(names)
+    else:
+        return Devices()
+    return Replicas(strategy, workers)
+
+
+def _choose(wanted: str, workers: Alone) -> list[str]:
+    """Makes TensorFlow see the devices of this machine; returns their names."""
+    kind = parse_devices(wanted)
+    gpus = tf.config.list_physical_devices("GPU")
+    if kind == 1 and workers.count == 1:
+        return ["CPU:0"]  # or a GPU: TensorFlow's own choice
+    if kind == "gpu" and not gpus:
+        raise UserError("--devices=gpu: TensorFlow finds no GPU on this machine")
+    if kind == "cpu" or not gpus:
+        return _choose_cpus(wanted, kind if isinstance(kind, int) else 1, workers)
+    number = {"gpu": 1, "all": len(gpus)}.get(kind, kind)
+    if number > len(gpus):
+        raise UserError(f"--devices={wanted}: this machine has {len(gpus)} GPUs")
+    tf.config.set_visible_devices(gpus[:number], "GPU")
+    return [f"GPU:{index}" for index in range(number)]
+
+
+def _choose_cpus(wanted: str, number: int, workers: Alone) -> list[str]:
+    """The CPU, as so many logical devices."""
+    if number > 1 and workers.count > 1:
+        raise UserError(
+            f"--devices={wanted}: on several machines, each one's CPU is one device;"
+            " leave the option out"
+        )
+    if tf.config.list_physical_devices("GPU"):
+        tf.config.set_visible_devices([], "GPU")
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    before = tf.config.get_logical_device_configuration(cpu) or [None]
+    if number > 1 and len(before) != number:
+        parts = [tf.config.LogicalDeviceConfiguration() for _ in range(number)]
+        tf.config.set_logical_device_configuration(cpu, parts)
+    return [f"CPU:{index}" for index in range(number)]

@@ -12,9 +12,11 @@ import numpy as np
 import tensorflow as tf
 
 from ptb_lm.config import Config
+from ptb_lm.data.windows import Windows
 from ptb_lm.model.dropout import SeedAndStep
 from ptb_lm.model.language_model import Outputs, State, build_model
 from ptb_lm.registry import AVERAGES, OPTIMIZERS
+from ptb_lm.runs.position import Position
 from ptb_lm.training.devices import Devices
 from ptb_lm.training.gradients import (
     Gradient,
@@ -35,9 +37,7 @@ class TrainingProgram:
       average: of the weights.
     """
 
-    def __init__(
-        self, config: Config, vocab_size: int, devices: Devices | None = None
-    ):
+    def __init__(self, config: Config, vocab_size: int, devices: Devices | None = None):
         """Creates the variables.
 
         Args:
@@ -82,6 +82,21 @@ class TrainingProgram:
             for (name, _), variable in zip(parts, self._state[index], strict=True):
                 named[f"state/{index}/{name}"] = self._devices.whole(variable)
         return named
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The values of `variables`; every worker must ask for them."""
+        return {name: v.numpy() for name, v in self.variables().items()}
+
+    def follow_chief(self, arrays: dict[str, np.ndarray]) -> None:
+        """Sets every variable as the chief has it; every worker must call this.
+
+        Args:
+          arrays: the chief's, by checkpoint name; other workers need not give any.
+        """
+        variables = self.variables()
+        zeros = {n: np.zeros(v.shape, v.dtype.name) for n, v in variables.items()}
+        for name, array in self._devices.from_chief(arrays or zeros).items():
+            variables[name].assign(array)
 
     def reset_state(self) -> None:
         """Zeroes the carried state, as at the start of every epoch."""
@@ -212,11 +227,11 @@ class TrainingProgram:
             gradients["embedding"] = tf.tensor_scatter_nd_add(
                 gradients["embedding"], slices.indices[:, None], slices.values
             )
-            nats, gradients = devices.sum((nats, gradients))
         else:
-            del gradients["embedding"]  # None: the tape has not seen it
-            nats, gradients, rows = devices.sum((nats, gradients, devices.spread(rows)))
-            gradients["embedding"] = self._slices(all_ids, rows)
+            gradients["embedding"] = devices.spread(rows)
+        nats, gradients = devices.sum((nats, gradients))
+        if not model.options.tied:
+            gradients["embedding"] = self._slices(all_ids, gradients["embedding"])
         return nats, outputs.state, gradients
 
     def _slices(self, ids: tf.Tensor, rows: tf.Tensor) -> tf.IndexedSlices:
@@ -254,9 +269,25 @@ class TrainingProgram:
     ) -> dict[str, tf.Tensor]:
         """Gradients as `gradients`; of the embedding, the rows of words read."""
 
-
         def values(*window: tf.Tensor) -> dict[str, tf.Tensor]:
             _, _, gradients = self.gradients(*window)
             return {name: values_of(gradient) for name, gradient in gradients.items()}
 
         return self._devices.run(values, inputs, targets, step)
+
+
+def next_gradients(
+    program: TrainingProgram, windows: Windows, position: Position
+) -> dict[str, tf.Tensor]:
+    """Gradients of the next step, by weight; none after the last of an epoch.
+
+    Args:
+      program: as it is after the last step; every worker must ask for them.
+      windows: of the text.
+      position: where the run is.
+    """
+    if position.window == windows.count(position.epoch):
+        return {}
+    inputs, targets = windows.read(position.epoch, position.window)
+    step = tf.constant(np.int64(position.step))
+    return program.gradient_values(tf.constant(inputs), tf.constant(targets), step)

@@ -255,7 +255,11 @@ def test_no_two_masks_have_one_seed(steps, layers):
     """Of two steps, all places of sequences, words and weights."""
     drop = ModelDropout(ModelConfig(num_layers=layers), VOCAB, CELLS["lstm"])
     seeds = [
-        tuple(drop._mask_seed(SeedAndStep(np.int64(7), np.int64(step)), place, is_of_weights))
+        tuple(
+            drop._mask_seed(
+                SeedAndStep(np.int64(7), np.int64(step)), place, is_of_weights
+            )
+        )
         for step in set(steps)
         for place in range(layers + 1)
         for is_of_weights in (False, True)
