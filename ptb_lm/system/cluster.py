@@ -92,15 +92,18 @@ def join(cluster: Cluster, facts: Facts, seconds: float) -> Workers:
     Raises:
       UserError: one has not come, has other facts, or cannot be reached.
     """
+    count = len(cluster.addresses)
     deadline, token = time.monotonic() + seconds, secrets.token_hex(8)
     with _listening(cluster) as listener:
         if cluster.index == 0:
-            return Workers(0, _receive_all(cluster, facts, listener, deadline))
+            found = _receive_all(cluster, facts, listener, deadline)
+            return Workers(0, count, found)
         answering = threading.Thread(
             target=_answer, args=(listener, token), daemon=True
         )
         answering.start()
-        return Workers(cluster.index, [_greet(cluster, facts, token, deadline)])
+        chief = _greet(cluster, facts, token, deadline)
+        return Workers(cluster.index, count, [chief])
 
 
 @contextlib.contextmanager

@@ -143,19 +143,19 @@ class Workers(Alone):
     The context ends the connections: after an error, the others end too.
     """
 
-    def __init__(self, index: int, connections: Sequence[Connection]):
+    def __init__(self, index: int, count: int, connections: Sequence[Connection]):
         """Takes the connections, and listens to them.
 
         Args:
           index: number of this worker.
+          count: number of all workers.
           connections: of the chief: with each other worker, in order; of another
             worker: with the chief.
         """
-        self.index = index
-        self.count = len(connections) + 1
+        self.index, self.count = index, count
         self._connections = connections
         self._signal, self._said = 0, 0
-        self._is_closing = False
+        self._is_closing, self._ending = False, threading.Lock()
         self._interrupts: Interrupts | None = None
         self._stderr = os.dup(2)  # what is held back of it must not hide the last line
         self._inboxes: list[queue.Queue] = [queue.Queue() for _ in connections]
@@ -264,6 +264,7 @@ class Workers(Alone):
 
     def _end(self, text: str, status: int = LOST) -> NoReturn:
         """Ends this process with one line, whatever its main thread waits for."""
+        self._ending.acquire()  # for good: the first reason is the one to tell
         with contextlib.suppress(OSError):
             if status == LOST:
                 self._send_all("lost", text)
