@@ -84,8 +84,11 @@ class Alone:
         """The same, while the chief works for all: it is called there alone."""
         interrupts.check()
 
-    def after_error(self) -> None:
-        """Called when TensorFlow fails: ends the process if a worker is gone."""
+    def after_error(self, error: Exception) -> None:
+        """Called when TensorFlow fails as if another worker were gone.
+
+        Among several workers this ends the process.
+        """
 
 
 class Connection:
@@ -159,12 +162,8 @@ class Workers(Alone):
         self._interrupts: Interrupts | None = None
         self._stderr = os.dup(2)  # what is held back of it must not hide the last line
         self._inboxes: list[queue.Queue] = [queue.Queue() for _ in connections]
-        self._threads = [
-            threading.Thread(target=self._listen, args=pair, daemon=True)
-            for pair in zip(connections, self._inboxes, strict=True)
-        ]
-        for thread in self._threads:
-            thread.start()
+        for pair in zip(connections, self._inboxes, strict=True):
+            threading.Thread(target=self._listen, args=pair, daemon=True).start()
 
     def __enter__(self) -> "Workers":
         return self
@@ -220,11 +219,12 @@ class Workers(Alone):
         if signal := interrupts.take() or self._signal:
             raise Interrupted(signal)
 
-    def after_error(self) -> None:
-        """As `Alone.after_error`: TensorFlow may notice first."""
-        deadline = time.monotonic() + NOTICE_SECONDS
-        while time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS)  # a thread ends the process
+    def after_error(self, error: Exception) -> None:
+        """As `Alone.after_error`: TensorFlow may notice first, but not say who it is."""
+        time.sleep(NOTICE_SECONDS)  # meanwhile a thread ends the process
+        self._end(
+            f"TensorFlow lost another worker: {' '.join(str(error).split()):.200}"
+        )
 
     def _send_all(self, kind: str, value: Any) -> None:
         """Sends a message to every other worker."""

@@ -21,6 +21,17 @@ from ptb_lm.model.dropout import Rows
 from ptb_lm.options import parse_devices
 from ptb_lm.system.workers import Alone
 
+# What a collective operation raises when another worker is gone.
+OF_LOST_WORKERS = (
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.InternalError,
+    tf.errors.UnavailableError,
+    tf.errors.UnknownError,
+)
+
 
 class Devices:
     """One device, which has every row of a batch: wherever TensorFlow puts it.

@@ -42,7 +42,7 @@ from ptb_lm.training.calls import (
     steps_to_next,
 )
 from ptb_lm.training.checks import check_model_options, check_training_options
-from ptb_lm.training.devices import Devices
+from ptb_lm.training.devices import OF_LOST_WORKERS, Devices
 from ptb_lm.training.finish import Scorer, epoch_label, finish_run, results_so_far
 from ptb_lm.training.input_pipeline import WindowStream
 from ptb_lm.training.memory import check_training
@@ -96,8 +96,8 @@ def train_and_evaluate(
             return trainer.run()
     except tf.errors.ResourceExhaustedError as error:
         raise UserError(f"out of memory: {files.reason(error)}") from error
-    except tf.errors.OpError:
-        devices.workers.after_error()
+    except OF_LOST_WORKERS as error:
+        devices.workers.after_error(error)
         raise
     finally:
         progress.clear()
