@@ -27,12 +27,12 @@ class Rows(NamedTuple):
 
     Attributes:
       first: number of the first, int32 scalar.
-      count: how many they are.
+      own: how many they are.
       all: how many the batch has.
     """
 
     first: tf.Tensor
-    count: int
+    own: int
     all: int
 
 
@@ -90,7 +90,7 @@ class Dropout(abc.ABC):
         shape = self.mask_shape(shape)
         draws = tf.random.stateless_uniform(shape, seed, dtype=sequence.dtype)
         if rows is not None:
-            places = rows.first + tf.range(rows.count)
+            places = rows.first + tf.range(rows.own)
             # A mask that all rows share has one row.
             draws = tf.gather(draws, tf.minimum(places, shape[1] - 1), axis=1)
         kept = sequence / keep_prob

@@ -11,11 +11,10 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any
 
 from ptb_lm.errors import UserError
 
-_T = TypeVar("_T")
 _imported: list[Any] = []  # TensorFlow, from its import to its first operation
 
 
@@ -53,7 +52,7 @@ def import_tensorflow() -> None:
         _imported.append(tensorflow)
 
 
-def start_tensorflow(prepare: Callable[[], _T] = lambda: None) -> _T:
+def start_tensorflow(prepare: Callable[[], Any] = lambda: None) -> Any:
     """Imports TensorFlow and makes it say at once what it says only once.
 
     Args:

@@ -43,7 +43,12 @@ class Alone:
     def __enter__(self) -> "Alone":
         return self
 
-    def __exit__(self, *unused: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         pass
 
     @property
@@ -180,7 +185,7 @@ class Workers(Alone):
             if error is None or isinstance(error, Interrupted):
                 connection.send("bye")
             else:
-                text = str(error) if isinstance(error, UserError) else kind.__name__
+                text = str(error) if isinstance(error, UserError) else repr(error)
                 connection.send("error", text)
 
     def collect(self, value: Any) -> list[Any]:
@@ -220,7 +225,7 @@ class Workers(Alone):
             raise Interrupted(signal)
 
     def after_error(self, error: Exception) -> None:
-        """As `Alone.after_error`: TensorFlow may notice first, but not say who it is."""
+        """As `Alone.after_error`: TensorFlow may notice first."""
         time.sleep(NOTICE_SECONDS)  # meanwhile a thread ends the process
         self._end(
             f"TensorFlow lost another worker: {' '.join(str(error).split()):.200}"

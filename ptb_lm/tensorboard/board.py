@@ -114,8 +114,11 @@ def open_board(
     return Board(events, observers)
 
 
-class _NoEvents:
+class _NoEvents(Events):
     """Takes the events of a worker that is not the chief."""
+
+    def __init__(self) -> None:
+        pass
 
     def histograms(self, part: str, step: int, values: dict[str, tf.Tensor]) -> None:
         """Nobody sees them."""

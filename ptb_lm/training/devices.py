@@ -153,8 +153,8 @@ class Replicas(Devices):
     def own_rows(self, batch: tf.Tensor) -> tf.Tensor:
         """As `Devices.own_rows`."""
         rows = self.rows(batch.shape[1])
-        own = tf.slice(batch, [0, rows.first], [-1, rows.count])
-        own.set_shape([batch.shape[0], rows.count])
+        own = tf.slice(batch, [0, rows.first], [-1, rows.own])
+        own.set_shape([batch.shape[0], rows.own])
         return own
 
     def rows(self, batch_size: int) -> Rows:
@@ -295,7 +295,7 @@ def _choose(wanted: str, workers: Alone) -> list[str]:
         raise UserError("--devices=gpu: TensorFlow finds no GPU on this machine")
     if kind == "cpu" or not gpus:
         return _choose_cpus(wanted, kind if isinstance(kind, int) else 1, workers)
-    number = {"gpu": 1, "all": len(gpus)}.get(kind, kind)
+    number = kind if isinstance(kind, int) else {"gpu": 1, "all": len(gpus)}[kind]
     if number > len(gpus):
         raise UserError(f"--devices={wanted}: this machine has {len(gpus)} GPUs")
     tf.config.set_visible_devices(gpus[:number], "GPU")

@@ -59,9 +59,9 @@ class Restored:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
         """Inverse of `to_json`."""
-        lists = {n: [Change.from_json(c) for c in values[n]] for n in _CHANGES}
+        changes = [[Change.from_json(c) for c in values[n]] for n in _CHANGES]
         position = Position.from_json(values["position"])
-        return cls(position, pathlib.Path(values["path"]), **lists)
+        return cls(position, pathlib.Path(values["path"]), *changes)
 
     @property
     def changes(self) -> list[Change]:

@@ -256,13 +256,13 @@ class TrainingProgram:
         """
         training = self._config
         scale = {"sum": training.num_steps, "mean": 1}[training.loss_scale]
-        scale /= self._devices.count
+        share = scale / self._devices.count
         tokens = targets.shape.num_elements()
         if tokens is None:
             tokens = tf.cast(tf.size(targets), tf.float32)
-        loss = nats / (tokens / scale)
+        loss = nats / (tokens / share)
         penalty = activation_penalty(outputs, training)
-        return loss if penalty is None else loss + scale * penalty
+        return loss if penalty is None else loss + share * penalty
 
     def _gradient_values(
         self, inputs: tf.Tensor, targets: tf.Tensor, step: tf.Tensor

@@ -176,10 +176,17 @@ class Trainer:
                 self._train()
             weights, results = self._program.weights, self._results()
             with self._program.averaged(self._position.step):
-                arguments = self._folder, self._corpus, results, weights
-                arguments += self._scorer, self._progress
-                finish = functools.partial(finish_run, *arguments)
-                return self._workers.from_chief(finish, Results)
+                return self._workers.from_chief(
+                    lambda: finish_run(
+                        self._folder,
+                        self._corpus,
+                        results,
+                        weights,
+                        self._scorer,
+                        self._progress,
+                    ),
+                    Results,
+                )
         except Interrupted as interruption:
             # Of a finished run all is saved, and the weights may be the best ones.
             if self._is_finished():
@@ -203,14 +210,12 @@ class Trainer:
                 ),
                 Restored,
             )
+        program, progress = self._program, self._progress
         if restored is None and self._workers.is_chief:
-            set_initial_weights(
-                self._program, self._config, self._corpus, self._progress
-            )
+            set_initial_weights(program, self._config, self._corpus, progress)
         if self._workers.count > 1:
-            with self._progress.phase("Handing out the weights"):
-                known = restored.arrays if restored else self._program.arrays()
-                self._program.follow_chief(known)
+            with progress.phase("Handing out the weights"):
+                program.follow_chief(restored.arrays if restored else program.arrays())
         if restored is not None:
             self._resume(restored)
         self._folder.record_options(self._config)

@@ -351,7 +351,7 @@ def test_the_others_end_when_one_is_killed(ending, how):
     ("how", "said", "status"),
     [
         ("mistake", "has ended: the disk is full", 2),
-        ("bug", "has ended: KeyError", 2),
+        ("bug", "has ended: KeyError('x')", 2),
         ("bye", "", None),
     ],
 )
