@@ -59,9 +59,12 @@ class Restored:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Self:
         """Inverse of `to_json`."""
-        changes = [[Change.from_json(c) for c in values[n]] for n in _CHANGES]
+        earlier, options, rounding = (
+            [Change.from_json(change) for change in values[name]] for name in _CHANGES
+        )
+        path = pathlib.Path(values["path"])
         position = Position.from_json(values["position"])
-        return cls(position, pathlib.Path(values["path"]), *changes)
+        return cls(position, path, earlier, options, rounding)
 
     @property
     def changes(self) -> list[Change]:
