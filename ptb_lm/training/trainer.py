@@ -30,17 +30,13 @@ from ptb_lm.system.interrupts import Interrupted, Interrupts
 from ptb_lm.system.progress import Progress, duration
 from ptb_lm.tensorboard.board import check_options, open_board, others_board
 from ptb_lm.tensorboard.observer import Observer
+from ptb_lm.training import calls
 from ptb_lm.training.accounting import (
     Accounting,
     NotFinite,
     check_finite_arrays,
 )
-from ptb_lm.training.calls import (
-    MAX_STEPS_PER_CALL,
-    is_due,
-    steps_a_call,
-    steps_to_next,
-)
+from ptb_lm.training.auto_dtype import with_dtype
 from ptb_lm.training.checks import check_model_options, check_training_options
 from ptb_lm.training.devices import OF_LOST_WORKERS, Devices
 from ptb_lm.training.finish import Scorer, epoch_label, finish_run, results_so_far
@@ -82,8 +78,10 @@ def train_and_evaluate(
       Interrupted: a signal asked to stop; the state was saved.
     """
     devices = devices or Devices()
+    workers, vocab_size = devices.workers, len(corpus.vocabulary)
+    folder = RunFolder(path) if workers.is_chief else OthersFolder(path)
+    config = with_dtype(config, folder, vocab_size, progress, workers)
     _check(config, corpus, devices)
-    folder = RunFolder(path) if devices.workers.is_chief else OthersFolder(path)
     if config.training.init_from and not folder.holds_run():
         initial_weights(config, corpus.vocabulary)  # or stop with nothing written
     check_options(config, corpus)
@@ -273,11 +271,13 @@ class Trainer:
         while position.window < count:
             self._call(batches)
             self._observer.after_steps(position.step)
-            if is_due(position.step, run.log_every_steps):
+            if calls.is_due(position.step, run.log_every_steps):
                 interval = self._accounting.end_interval(self._last_rate())
                 self._observer.after_interval(interval)
             # The end of an epoch writes its own.
-            if position.window < count and is_due(position.step, run.save_every_steps):
+            if position.window < count and calls.is_due(
+                position.step, run.save_every_steps
+            ):
                 self._save(best=False)
             self._workers.check(self._interrupts)
 
@@ -288,9 +288,9 @@ class Trainer:
         count = min(
             self._steps_per_call,
             first.windows - first.window,
-            steps_to_next(position.step, run.log_every_steps),
-            steps_to_next(position.step, run.save_every_steps),
-            self._observer.steps_to_next(position.step) or MAX_STEPS_PER_CALL,
+            calls.steps_to_next(position.step, run.log_every_steps),
+            calls.steps_to_next(position.step, run.save_every_steps),
+            self._observer.steps_to_next(position.step) or calls.MAX_STEPS_PER_CALL,
         )
         count = min(self._workers.collect(count))
         rates = self._schedule.rates(first, count, position.epochs)
@@ -303,7 +303,7 @@ class Trainer:
             seconds = time.monotonic() - begin
         # The time of the first call, and of one that was stopped, tells no speed.
         if self._compiled and not self._interrupts.was_stopped():
-            self._steps_per_call = steps_a_call(count, seconds)
+            self._steps_per_call = calls.steps_a_call(count, seconds)
             tokens = self._accounting.add_steps(nats, norms, seconds)
             if outlook := self._outlook.after_steps(position, tokens, seconds):
                 self._progress.line(outlook)
