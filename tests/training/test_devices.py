@@ -73,9 +73,9 @@ def two(train):
 
 
 def told(output):
-    """The lines of a file but TensorFlow's own, which run_ptb.py holds back at the start.
+    """The lines of a file but TensorFlow's own.
 
-    Here TensorFlow is imported before that.
+    run_ptb.py holds these back, unless TensorFlow was imported before, as here.
     """
     return [
         line for line in output.read_text().splitlines() if not line.startswith("E0000")
