@@ -117,9 +117,8 @@ class RunConfig(Validated):
     )
     devices: str = option(
         "1",
-        "Devices of this machine that share the rows of each batch: a number (GPUs, or"
-        " without any as many logical CPUs); all (GPUs, or without any the CPU); gpu"
-        " (the first GPU); cpu. With TF_CONFIG: on each machine.",
+        "Devices of this machine that share each batch: how many (GPUs, or without any,"
+        " parts of the CPU), all, gpu (the first) or cpu.",
         known_as="device num_devices num_gpus n_gpus ngpu gpus nproc_per_node",
         parse=parse_devices,
         defines_run=False,
