@@ -10,6 +10,7 @@ taken (data-parallel training, synchronous).
 """
 
 import contextlib
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -88,6 +89,10 @@ class Devices:
         """Which rows of a batch these are; None: all."""
         return None
 
+    def can_spread(self, rows: tf.Tensor) -> bool:
+        """Whether `spread` takes these rows."""
+        return True
+
     def spread(self, rows: tf.Tensor) -> tf.Tensor:
         """This device's rows at their places in a batch, the others zero; in a step.
 
@@ -118,7 +123,10 @@ class Replicas(Devices):
         self.count = strategy.num_replicas_in_sync
         self.local = self.count // self.workers.count
         # Made once: TensorFlow keeps every graph.
-        self._compiled_sums = tf.function(self._sums, autograph=False)
+        sum_each = functools.partial(_sum_each, self)
+        self._compiled_sums = tf.function(
+            lambda given: self.run(sum_each, given), autograph=False
+        )
 
     def scope(self) -> contextlib.AbstractContextManager[Any]:
         """As `Devices.scope`."""
@@ -163,6 +171,10 @@ class Replicas(Devices):
         number = tf.distribute.get_replica_context().replica_id_in_sync_group
         return Rows(tf.convert_to_tensor(number) * count, count, batch_size)
 
+    def can_spread(self, rows: tf.Tensor) -> bool:
+        """As `Devices.can_spread`: what is summed must have one shape in all steps."""
+        return rows.shape[0] is not None
+
     def spread(self, rows: tf.Tensor) -> tf.Tensor:
         """As `Devices.spread`."""
         batch_size = rows.shape[1] * self.count
@@ -204,18 +216,14 @@ class Replicas(Devices):
         )
         return {n: tensor.numpy() for n, tensor in self._compiled_sums(given).items()}
 
-    def _sums(self, given: dict[str, Any]) -> dict[str, tf.Tensor]:
-        """The graph of `_sum_of_workers`, of what each device gives."""
-
-        def sums(own: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            # An argument has no device yet; what is computed from it has.
-            return {name: self.sum(tf.identity(own[name])) for name in own}
-
-        return self.run(sums, given)
-
     def _local(self, value: Any) -> tuple[Any, ...]:
         """Of what every device has: that of each device of this process."""
         return self._strategy.experimental_local_results(value)
+
+
+def _sum_each(devices: Devices, own: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Sums of what the devices have; an argument of a graph has no device yet."""
+    return {name: devices.sum(tf.identity(own[name])) for name in own}
 
 
 class WholeState:

@@ -222,15 +222,18 @@ class TrainingProgram:
             loss = self._loss(nats, targets, outputs)
         gradients = tape.gradient(loss, self.weights | {"embedded": embedded})
         rows = gradients.pop("embedded")
-        if model.options.tied:
+        in_rows = not model.options.tied and devices.can_spread(rows)
+        if in_rows:
+            gradients["embedding"] = devices.spread(rows)
+        elif model.options.tied:
             slices = self._slices(ids, rows)
             gradients["embedding"] = tf.tensor_scatter_nd_add(
                 gradients["embedding"], slices.indices[:, None], slices.values
             )
         else:
-            gradients["embedding"] = devices.spread(rows)
+            gradients["embedding"] = tf.convert_to_tensor(self._slices(ids, rows))
         nats, gradients = devices.sum((nats, gradients))
-        if not model.options.tied:
+        if in_rows:
             gradients["embedding"] = self._slices(all_ids, gradients["embedding"])
         return nats, outputs.state, gradients
 

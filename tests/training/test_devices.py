@@ -123,6 +123,27 @@ def test_two_runs_of_one_command_have_the_same_bits(two, train):
     assert_same_bits(train("--devices=2"), two)
 
 
+def test_what_else_a_step_has(train):
+    """Windows of random length, dense gradients, averages, penalties, histograms."""
+    options = (
+        "--window_lengths=random",
+        "--num_steps=6",
+        "--optimizer=adamw",
+        "--learning_rate=0.01",
+        "--weight_decay=0.01",
+        "--average=ema",
+        "--ar=1",
+        "--keep_prob_recurrent=0.8",
+        "--softmax_bias_init=unigram",
+        "--histograms_every_steps=10",
+        "--sample_tokens=3",
+    )
+    found, expected = train(*options, "--devices=2"), train(*options)
+    np.testing.assert_allclose(losses(found), losses(expected), rtol=1e-5)
+    for name, array in arrays(expected).items():
+        np.testing.assert_allclose(arrays(found)[name], array, atol=1e-4, err_msg=name)
+
+
 def test_a_run_goes_on_with_other_devices(one, train):
     """1, 2, 1: in the middle of epochs, where the carried state is not zero."""
     stop = functools.partial(signal_itself, signal.SIGTERM)
