@@ -138,6 +138,7 @@ def _scored(
             return score_run(runs[0], ids, config, name, method, update), None
         nats = Evaluator(method).token_nats(ids, update)
     score = Score(float(nats.sum(dtype=np.float64)), len(nats))
+    score.check_finite()
     return score, Sentences.of(nats, ids, runs[0].line_end_id)
 
 

@@ -42,6 +42,7 @@ def made(tmp_path_factory):
     metadata = {"position": {}, "corpus": corpus.digest()}
     folder.checkpoints.save(0, arrays, metadata, best=True)
     folder.close()
+    (path / "pairs.tsv").write_text("the cat\tcat the\n")
     module = tf.Module()
     module.weight = tf.Variable(np.ones(1000, np.float32))
     tf.saved_model.save(module, str(path / "theirs"))
@@ -59,15 +60,17 @@ def run(made, tmp_path):
 def refuses(fails, made, run):
     """Uses the spoilt run in a mode; returns the line."""
 
-    def use(mode):
+    def use(mode, *more):
         data = f"--data_path={made}/corpus"
         arguments = {
             "train": [*OPTIONS, data],
             "evaluate": [data],
             "sample": ["--prompt=the cat"],
             "score": ["--text=the cat"],
+            "pairs": [f"--text_file={made}/pairs.tsv"],
+            "features": ["--text=the cat", f"--features_path={run}/features.npy"],
         }.get(mode, [])
-        return fails(f"--mode={mode}", f"--save_path={run}", *arguments)
+        return fails(f"--mode={mode}", f"--save_path={run}", *arguments, *more)
 
     return use
 
@@ -197,12 +200,23 @@ def test_weights_that_are_no_numbers(refuses, run, mode, kind):
     assert refuses(mode).endswith(": embedding has what is no number")
 
 
-def test_weights_that_give_no_probabilities(refuses, run):
+@pytest.mark.parametrize(
+    "mode, said",
+    [
+        ("sample", "the model's probabilities are not finite"),
+        ("evaluate", "the perplexity is not finite (nan nats a token)"),
+        ("evaluate --confidence=0.95", "the perplexity is not finite"),
+        ("score", "the perplexity is not finite"),
+        ("pairs", "the perplexity is not finite"),
+        ("features", "the model's states are not finite"),
+    ],
+)
+def test_weights_that_give_no_probabilities(refuses, run, mode, said):
     folder = RunFolder(run).checkpoints
     checkpoint = folder.load("last")
     arrays = {name: np.full_like(a, 3e38) for name, a in checkpoint.arrays.items()}
     folder.save(9, arrays, checkpoint.metadata, best=True)
-    assert "the model's probabilities are not finite" in refuses("sample")
+    assert said in refuses(*mode.split())
 
 
 @pytest.mark.parametrize("kind", ["missing", "one array less"])
