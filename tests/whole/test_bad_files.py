@@ -214,7 +214,11 @@ def test_weights_that_are_no_numbers(refuses, run, mode, kind):
 def test_weights_that_give_no_probabilities(refuses, run, mode, said):
     folder = RunFolder(run).checkpoints
     checkpoint = folder.load("last")
-    arrays = {name: np.full_like(a, 3e38) for name, a in checkpoint.arrays.items()}
+    signs = {name: (-1) ** np.arange(a.size) for name, a in checkpoint.arrays.items()}
+    arrays = {
+        name: (3e38 * signs[name]).reshape(a.shape).astype(a.dtype)
+        for name, a in checkpoint.arrays.items()
+    }
     folder.save(9, arrays, checkpoint.metadata, best=True)
     assert said in refuses(*mode.split())
 
