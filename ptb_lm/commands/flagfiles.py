@@ -37,9 +37,10 @@ class Flagfiles:
                 yield argument
                 continue
             if not equals:
-                name = next(left, None)
-                if name is None:
+                following = next(left, None)
+                if following is None:
                     raise UserError("--flagfile: it needs the name of a file")
+                name = following
             yield from self._lines(name, within=())
 
     def _lines(self, name: str, within: tuple[pathlib.Path, ...]) -> Iterator[str]:

@@ -1,8 +1,8 @@
 """A download's connection, which ends when no more of the file comes.
 
 A timeout of a socket is for one wait. A server that sends something now and then, but
-nothing of the file, would hold the program for ever: interim answers (``100 Continue``),
-a head or a trailer byte by byte. A watchdog measures what counts.
+nothing of the file, would hold the program for ever: interim answers such as
+``100 Continue``, a head or a trailer byte by byte. A watchdog measures what counts.
 """
 
 import contextlib
