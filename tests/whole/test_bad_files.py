@@ -17,6 +17,8 @@ import tensorflow as tf
 import run_ptb
 from ptb_lm.config import DataConfig
 from ptb_lm.data.corpus import load_corpus
+from ptb_lm.errors import UserError
+from ptb_lm.inference.features import features_of
 from ptb_lm.runs.folder import RunFolder
 from ptb_lm.training.step import TrainingProgram
 from tests.support.archives import DATA, plain, special, tar_bytes, tgz, wanted
@@ -68,7 +70,6 @@ def refuses(fails, made, run):
             "sample": ["--prompt=the cat"],
             "score": ["--text=the cat"],
             "pairs": [f"--text_file={made}/pairs.tsv"],
-            "features": ["--text=the cat", f"--features_path={run}/features.npy"],
         }.get(mode, [])
         return fails(f"--mode={mode}", f"--save_path={run}", *arguments, *more)
 
@@ -208,20 +209,23 @@ def test_weights_that_are_no_numbers(refuses, run, mode, kind):
         ("evaluate --confidence=0.95", "the perplexity is not finite"),
         ("score", "the perplexity is not finite"),
         ("pairs", "the perplexity is not finite"),
-        ("features", "the model's states are not finite"),
     ],
 )
 def test_weights_that_give_no_probabilities(refuses, run, mode, said):
     folder = RunFolder(run).checkpoints
     checkpoint = folder.load("last")
-    # Of weights of one sign the states are finite, and the logits are not.
-    signs, generator = [-1, 1] if mode == "features" else [1], np.random.default_rng(1)
-    arrays = {
-        name: (3e38 * generator.choice(signs, a.shape)).astype(a.dtype)
-        for name, a in checkpoint.arrays.items()
-    }
+    arrays = {name: np.full_like(a, 3e38) for name, a in checkpoint.arrays.items()}
     folder.save(9, arrays, checkpoint.metadata, best=True)
     assert said in refuses(*mode.split())
+
+
+def test_states_that_are_not_finite():
+    class Model:
+        def features(self, texts):
+            return {"features": tf.constant([[[1.0, np.nan]]])}
+
+    with pytest.raises(UserError, match="states are not finite: its weights are too"):
+        list(features_of(Model(), ["the"], [1]))
 
 
 @pytest.mark.parametrize("kind", ["missing", "one array less"])
