@@ -20,6 +20,7 @@ class Evaluated:
       counting: "exact" or "tutorial".
       score: of the text.
       unknown: how much of the text is unknown.
+      settings: of the method, by name, see `Members.settings`.
       confidence: of the intervals; 0: there are none.
       interval: of the perplexity.
       other_run: folder of the run that it is compared with; empty: none.
@@ -33,6 +34,7 @@ class Evaluated:
     counting: str
     score: Score
     unknown: UnknownTokens
+    settings: dict[str, Any]
     confidence: float = 0.0
     interval: Interval | None = None
     other_run: str = ""
@@ -48,6 +50,7 @@ class Evaluated:
             "counting": self.counting,
             "weights": self.weights,
             "run": self.run,
+            **self.settings,
         }
         if self.interval:
             entry["confidence"] = self.confidence
