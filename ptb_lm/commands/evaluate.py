@@ -143,6 +143,7 @@ def _scored(
             return score, None, members.settings()
         nats = Evaluator(method).token_nats(ids, update)
     score = Score(float(nats.sum(dtype=np.float64)), len(nats))
+    score.check_finite()
     sentences = Sentences.of(nats, ids, runs[0].line_end_id)
     return score, sentences, members.settings()
 

@@ -124,27 +124,30 @@ def is_stream(path: pathlib.Path) -> bool:
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
-def read_text(path: pathlib.Path, may_be_stream: bool = False) -> str:
+def read_text(
+    path: pathlib.Path, may_be_stream: bool = False, max_bytes: int = MAX_TEXT_BYTES
+) -> str:
     """Reads a UTF-8 text file, a byte order mark dropped, line ends as they are.
 
     Args:
       path: of the file.
       may_be_stream: whether a pipe or a device will do, because the user typed it.
+      max_bytes: the most that it may have.
 
     Raises:
-      UserError: the file cannot be read, is larger than MAX_TEXT_BYTES, or is not
-        UTF-8; the line is named.
+      UserError: the file cannot be read, is larger than max_bytes, or is not UTF-8;
+        the line is named.
     """
-    data, too_large = bytearray(), f"{path}: larger than {MAX_TEXT_BYTES:,} bytes"
+    data, too_large = bytearray(), f"{path}: larger than {max_bytes:,} bytes"
     try:
         if not may_be_stream and is_stream(path):
             raise UserError(f"{path}: cannot read: no regular file")
-        if path.stat().st_size > MAX_TEXT_BYTES:
+        if path.stat().st_size > max_bytes:
             raise UserError(too_large)
         with path.open("rb") as file:
             while block := file.read(_BLOCK_BYTES):
                 data += block
-                if len(data) > MAX_TEXT_BYTES:
+                if len(data) > max_bytes:
                     raise UserError(too_large)
     except OSError as error:
         raise UserError(f"{path}: cannot read: {error.strerror or error}") from error

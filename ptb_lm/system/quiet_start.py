@@ -22,8 +22,8 @@ _imported: list[Any] = []  # TensorFlow, from its import to its first operation
 def native_stderr_held_back() -> Iterator[None]:
     """Holds file descriptor 2 back.
 
-    If an error other than a UserError, which says all that matters, is raised, what was
-    held back is shown after all.
+    If an error is raised, what was held back is shown after all; but not for a
+    UserError, which says all that matters, nor where the user stops the program.
     """
     sys.stderr.flush()
     original = os.dup(2)
@@ -31,7 +31,7 @@ def native_stderr_held_back() -> Iterator[None]:
         os.dup2(held_back.fileno(), 2)
         try:
             yield
-        except UserError:
+        except (UserError, KeyboardInterrupt):
             raise
         except BaseException:
             held_back.seek(0)
