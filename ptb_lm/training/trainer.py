@@ -39,7 +39,13 @@ from ptb_lm.training.accounting import (
 from ptb_lm.training.auto_dtype import with_dtype
 from ptb_lm.training.checks import check_model_options, check_training_options
 from ptb_lm.training.devices import OF_LOST_WORKERS, Devices
-from ptb_lm.training.finish import Scorer, epoch_label, finish_run, results_so_far
+from ptb_lm.training.finish import (
+    Scorer,
+    epoch_label,
+    finish_run,
+    results_so_far,
+    what_is_kept,
+)
 from ptb_lm.training.input_pipeline import WindowStream
 from ptb_lm.training.memory import check_training
 from ptb_lm.training.outlook import Outlook
@@ -163,7 +169,7 @@ class Trainer:
                 f"{error} is no longer finite: step {self._position.step}, learning"
                 f" rate {self._last_rate():g}, gradient norm"
                 f" {self._accounting.last_norm:g};"
-                f" {_what_is_kept(self._checkpoint)}; try a lower --learning_rate or"
+                f" {what_is_kept(self._checkpoint)}; try a lower --learning_rate or"
                 " --max_grad_norm"
             ) from error
 
@@ -395,10 +401,3 @@ class Trainer:
         """Learning rate of the last step."""
         last = self._accounting.last_step()
         return self._schedule.rate(last, self._position.epochs)
-
-
-def _what_is_kept(checkpoint: pathlib.Path | None) -> str:
-    """What there is to go back to, in words."""
-    if checkpoint is None:
-        return "no checkpoint was written yet"
-    return f"the last good checkpoint is {checkpoint}"
