@@ -180,16 +180,11 @@ class Trainer:
                 self._train()
             weights, results = self._program.weights, self._results()
             with self._program.averaged(self._position.step):
+                finish = functools.partial(
+                    finish_run, self._folder, self._corpus, results, weights
+                )
                 return self._workers.from_chief(
-                    lambda: finish_run(
-                        self._folder,
-                        self._corpus,
-                        results,
-                        weights,
-                        self._scorer,
-                        self._progress,
-                    ),
-                    Results,
+                    lambda: finish(self._scorer, self._progress), Results
                 )
         except Interrupted as interruption:
             # Of a finished run all is saved, and the weights may be the best ones.
