@@ -117,8 +117,8 @@ class RunConfig(Validated):
     )
     devices: str = option(
         "1",
-        "Devices of this machine that share each batch: how many (GPUs, or without any,"
-        " parts of the CPU), all, gpu (the first) or cpu.",
+        "Devices that share each batch: how many (GPUs, else parts of the CPU), all,"
+        " gpu or cpu.",
         known_as="device num_devices num_gpus n_gpus ngpu gpus nproc_per_node",
         parse=parse_devices,
         defines_run=False,
