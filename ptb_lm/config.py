@@ -37,6 +37,12 @@ from ptb_lm.registry import (
 # What flags.txt leaves out.
 NOT_RECORDED = ("mode", "save_path", "change_options")
 RETIRED = ("allow_unknown",)  # options of older flags.txt files that nothing reads now
+# Options that bytes do not read -> the values that ask for nothing.
+BYTES_DO_NOT_READ: dict[str, tuple[Any, ...]] = {
+    "normalize": ("none",),
+    "max_vocab_size": (0,),
+    "min_count": (0, 1),
+}
 PTB_URL = "http://www.fit.vutbr.cz/~imikolov/rnnlm/simple-examples.tgz"
 
 
@@ -134,8 +140,9 @@ class DataConfig(Validated):
         "word",
         "What a token is: word (white space separates words, and each line end is the"
         " token <eos>); char (every character, the line feed included; if a folder has"
-        " ptb.char.{train,valid,test}.txt, the program reads these).",
-        choices=("word", "char"),
+        " ptb.char.{train,valid,test}.txt, the program reads these); byte (every byte:"
+        " 256 tokens for any file and any language, and none is unknown).",
+        choices=("word", "char", "byte"),
         common=True,
     )
     normalize: str = option(
@@ -192,6 +199,18 @@ class DataConfig(Validated):
         defines_run=False,
         is_path=True,
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.token_type != "byte":
+            return
+        for name, unread in BYTES_DO_NOT_READ.items():
+            value = getattr(self, name)
+            if value not in unread:
+                raise UserError(
+                    f"--{name}={value} has no effect with --token_type=byte, which"
+                    f" keeps every byte as it is; set it to {unread[0]}"
+                )
 
 
 @dataclasses.dataclass(frozen=True)

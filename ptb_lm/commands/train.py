@@ -97,12 +97,14 @@ def _table(scores: dict[str, SplitScores]) -> str:
         f" {each.valid_perplexity_exact:>13.2f} {each.test_perplexity:>9.2f}"
         for label, each in scores.items()
     ]
-    rows += [
-        f"{label:>24} {each.valid_bits_per_character:.3f} valid,"
-        f" {each.test_bits_per_character:.3f} test, bits a character"
-        for label, each in scores.items()
-        if each.test_bits_per_character is not None
-    ]
+    for kind in ("character", "byte"):
+        for label, each in scores.items():
+            valid = getattr(each, f"valid_bits_per_{kind}")
+            test = getattr(each, f"test_bits_per_{kind}")
+            if test is not None:
+                rows.append(
+                    f"{label:>24} {valid:.3f} valid, {test:.3f} test, bits a {kind}"
+                )
     return "\n".join(rows)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from ptb_lm.config import DataConfig
+from ptb_lm.data.byte_tokens import BYTE_NAMES
 from ptb_lm.data.text_source import Block, Sources, TextSource
 from ptb_lm.data.token_rules import TokenRules
 from ptb_lm.data.unknown import UnknownTokens, cut_off
@@ -106,7 +107,7 @@ def build_vocabulary(
     Args:
       sources: the texts; of the others it matters only whether they have a token that
         the training text lacks, see --min_count.
-      config: what a token is, and which of them are kept.
+      config: what a token is, and which of them are kept. Bytes are kept all.
 
     Returns:
       The vocabulary, and what was found out on the way; nothing is replaced yet.
@@ -116,6 +117,8 @@ def build_vocabulary(
         ends, or has one distinct character.
     """
     train, rules, counts = sources["train"], TokenRules.of(config), Counter[str]()
+    if rules.are_bytes:
+        return Vocabulary(BYTE_NAMES), TextFacts()
     for block in train.blocks():
         counts.update(_tokens(train, block.text, rules))
     words = {t: n for t, n in counts.items() if not rules.is_blank(t)}
@@ -200,9 +203,12 @@ def encode_blocks(
     Raises:
       UserError: the text cannot be read, has no words but line ends, or has a token
         that the vocabulary lacks while there is no ``<unk>`` or --unknown=error; the
-        error names the token and the line.
+        error names the token and the line. Of bytes: there are none.
     """
     rules, empty = TokenRules.of(config), True
+    if rules.are_bytes:
+        yield from _byte_ids(source)
+        return
     for block in source.blocks():
         tokens = _tokens(source, block.text, rules)
         empty = empty and all(map(rules.is_blank, tokens))
@@ -213,6 +219,16 @@ def encode_blocks(
             raise _unknown_token(token, source, block, config, unknown) from error
     if empty:
         raise _no_words(source)
+
+
+def _byte_ids(source: TextSource) -> Iterator[EncodedText]:
+    """The bytes of a text as ids; UserError where it has none, or cannot be read."""
+    empty = True
+    for data in source.byte_blocks():
+        empty = False
+        yield EncodedText(np.frombuffer(data, np.uint8).astype(np.int32))
+    if empty:
+        raise UserError(f"{source.name}: the {source.part} is empty")
 
 
 def encode_tokens(
@@ -287,7 +303,7 @@ def _unknown_token(
         for number, line in enumerate(lines)
         if token in _tokens(source, f"{line}\n", rules)
     )
-    kind = {"word": "word", "char": "character"}[config.token_type]
+    kind = {"word": "word", "char": "character", "byte": "byte"}[config.token_type]
     place = (
         f"{block.name}, line {block.line + before}: the {kind} {cut_off(token)!r} is"
         " not in"

@@ -12,6 +12,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from ptb_lm.data.byte_tokens import to_bytes
 from ptb_lm.errors import UserError
 from ptb_lm.system import files
 
@@ -53,6 +54,10 @@ class TextSource(abc.ABC):
         """Yields the text block by block."""
 
     @abc.abstractmethod
+    def byte_blocks(self) -> Iterator[bytes]:
+        """Yields the bytes of the text as they are, at most BLOCK_BYTES at a time."""
+
+    @abc.abstractmethod
     def num_bytes(self) -> int:
         """Size of the text."""
 
@@ -88,6 +93,12 @@ class GivenText(TextSource):
         """Yields the string as a whole."""
         yield Block(self.name, 1, self.text)
 
+    def byte_blocks(self) -> Iterator[bytes]:
+        """Yields the bytes of the string, see `TextSource.byte_blocks`."""
+        data = to_bytes(self.text)
+        for begin in range(0, len(data), BLOCK_BYTES):
+            yield data[begin : begin + BLOCK_BYTES]
+
     def num_bytes(self) -> int:
         """Size of the string, as far as its characters are ASCII."""
         return len(self.text)
@@ -98,7 +109,7 @@ class GivenText(TextSource):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FileText(TextSource):
-    """A UTF-8 file, or a part of it that begins and ends at line ends.
+    """A file, or a part of it.
 
     Attributes:
       path: the file.
@@ -107,6 +118,7 @@ class FileText(TextSource):
       first_line: number of its first line, from 1.
       is_closed: whether a line end is read where the part ends without one, because
         another file follows.
+      are_lines: whether the part begins and ends at line ends; bytes need not.
     """
 
     path: pathlib.Path
@@ -114,6 +126,7 @@ class FileText(TextSource):
     end: int | None = None
     first_line: int = 1
     is_closed: bool = False
+    are_lines: bool = True
 
     def blocks(self) -> Iterator[Block]:
         """Yields the text block by block.
@@ -139,6 +152,15 @@ class FileText(TextSource):
                 )
                 line += data.count(b"\n")
 
+    def byte_blocks(self) -> Iterator[bytes]:
+        """As `TextSource.byte_blocks`; UserError where the file cannot be read."""
+        with self._user_errors(), self.path.open("rb") as file:
+            file.seek(self.begin)
+            left = self._end() - self.begin
+            while left > 0 and (data := file.read(min(BLOCK_BYTES, left))):
+                left -= len(data)
+                yield data
+
     def num_bytes(self) -> int:
         """Size of the part; UserError where the file cannot be found."""
         with self._user_errors():
@@ -154,7 +176,7 @@ class FileText(TextSource):
         digest, left = hashlib.sha256(), self._end() - self.begin
         with self.path.open("rb") as file:
             file.seek(max(self.begin - 1, 0))
-            is_whole = self.begin == 0 or file.read(1) == b"\n"
+            is_whole = self.begin == 0 or file.read(1) == b"\n" or not self.are_lines
             while left and (data := file.read(min(BLOCK_BYTES, left))):
                 digest.update(data)
                 left -= len(data)
@@ -190,6 +212,11 @@ class JoinedText(TextSource):
     def blocks(self) -> Iterator[Block]:
         """Yields the blocks of every file; UserError as `FileText.blocks`."""
         return itertools.chain.from_iterable(piece.blocks() for piece in self.pieces)
+
+    def byte_blocks(self) -> Iterator[bytes]:
+        """Yields the bytes of every file; UserError as `FileText.byte_blocks`."""
+        blocks = (piece.byte_blocks() for piece in self.pieces)
+        return itertools.chain.from_iterable(blocks)
 
     def num_bytes(self) -> int:
         """Size of all files; UserError as `FileText.num_bytes`."""

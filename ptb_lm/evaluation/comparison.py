@@ -20,6 +20,7 @@ class Evaluated:
       counting: "exact" or "tutorial".
       score: of the text.
       unknown: how much of the text is unknown.
+      are_bytes: whether its tokens are bytes.
       confidence: of the intervals; 0: there are none.
       interval: of the perplexity.
       other_run: folder of the run that it is compared with; empty: none.
@@ -33,6 +34,7 @@ class Evaluated:
     counting: str
     score: Score
     unknown: UnknownTokens
+    are_bytes: bool = False
     confidence: float = 0.0
     interval: Interval | None = None
     other_run: str = ""
@@ -45,6 +47,7 @@ class Evaluated:
             "text": self.text,
             **self.score.to_json(),
             **self.unknown.to_json(),
+            **({"bits_per_byte": self.score.bits_per_token} if self.are_bytes else {}),
             "counting": self.counting,
             "weights": self.weights,
             "run": self.run,
@@ -61,10 +64,11 @@ class Evaluated:
     def to_text(self) -> str:
         """As lines."""
         score, percent = self.score, f"{100 * self.confidence:g} %"
+        token = "byte" if self.are_bytes else "token"
         lines = [
             f"{self.text}: perplexity {score.perplexity:.3f}"
             f" ({score.nats_per_token:.5f} nats or {score.bits_per_token:.5f} bits a"
-            f" token; {score.tokens:,} tokens, counted the {self.counting} way"
+            f" {token}; {score.tokens:,} {token}s, counted the {self.counting} way"
             f"{self.unknown.to_text()}; {self.weights} weights of {self.run})"
         ]
         if self.interval:

@@ -129,11 +129,23 @@ def read_text(path: pathlib.Path, may_be_stream: bool = False) -> str:
 
     Args:
       path: of the file.
+      may_be_stream: as in `read_bytes`.
+
+    Raises:
+      UserError: as `read_bytes`, or the file is not UTF-8; the line is named.
+    """
+    return decode_text(read_bytes(path, may_be_stream), str(path))
+
+
+def read_bytes(path: pathlib.Path, may_be_stream: bool = False) -> bytes:
+    """Reads a file.
+
+    Args:
+      path: of the file.
       may_be_stream: whether a pipe or a device will do, because the user typed it.
 
     Raises:
-      UserError: the file cannot be read, is larger than MAX_TEXT_BYTES, or is not
-        UTF-8; the line is named.
+      UserError: the file cannot be read, or is larger than MAX_TEXT_BYTES.
     """
     data, too_large = bytearray(), f"{path}: larger than {MAX_TEXT_BYTES:,} bytes"
     try:
@@ -148,7 +160,7 @@ def read_text(path: pathlib.Path, may_be_stream: bool = False) -> str:
                     raise UserError(too_large)
     except OSError as error:
         raise UserError(f"{path}: cannot read: {error.strerror or error}") from error
-    return decode_text(bytes(data), str(path))
+    return bytes(data)
 
 
 def decode_text(data: bytes, name: str, first_line: int = 1) -> str:
