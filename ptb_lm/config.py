@@ -199,6 +199,15 @@ class DataConfig(Validated):
         defines_run=False,
         is_path=True,
     )
+    encode_workers: int = option(
+        0,
+        "Processes that encode a corpus of several files. The result is the same. 0: as"
+        " many as there are cores, at most 8.",
+        minimum=0,
+        maximum=256,
+        defines_run=False,
+        since=2,
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -34,8 +34,9 @@ def run(config: Config) -> int:
     """
     progress = Progress()
     vocabulary = given_vocabulary(config)
-    with progress.phase("Reading the corpus"), download_shown(progress) as show:
-        corpus = load_corpus(config.data, show, vocabulary)
+    reading = progress.phase("Reading the corpus")
+    with reading as update, download_shown(progress) as show:
+        corpus = load_corpus(config.data, show, vocabulary, update)
     for line in corpus_lines(corpus, config):
         progress.line(line)
     for warning in corpus_warnings(corpus, config):

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from ptb_lm.data.vocabulary import UNKNOWN, Vocabulary
 from ptb_lm.errors import UserError
 from ptb_lm.system.memory import check_fits
 
-RARE = 2  # tokens that a training text has fewer times are rare; see `_min_count`
+RARE = 2  # tokens that a training text has fewer times are rare; see `vocabulary_of`
 COUNTED_AT_A_TIME = 2**20  # ids
 
 
@@ -121,36 +121,54 @@ def build_vocabulary(
         return Vocabulary(BYTE_NAMES), TextFacts()
     for block in train.blocks():
         counts.update(_tokens(train, block.text, rules))
+    return vocabulary_of(
+        counts, train, config, lambda: _has_unknown(sources, counts, rules)
+    )
+
+
+def vocabulary_of(
+    counts: Counter[str],
+    train: TextSource,
+    config: DataConfig,
+    has_unknown: Callable[[], bool],
+) -> tuple[Vocabulary, TextFacts]:
+    """Builds the vocabulary of a training text whose tokens were counted.
+
+    Args:
+      counts: how often each token is in it.
+      train: the text, for an error.
+      config: as in `build_vocabulary`, like what is returned and raised.
+      has_unknown: whether another text of the corpus has a token that this one lacks.
+    """
+    rules = TokenRules.of(config)
     words = {t: n for t, n in counts.items() if not rules.is_blank(t)}
     if not words:
-        raise _no_words(train)
+        raise no_words(train)
     if len(words) == 1 and config.token_type == "char":
         raise UserError(
             f"{train.name}: the {train.part} has one distinct character; there is"
             " nothing to learn from it"
         )
-    min_count = config.min_count or _min_count(sources, counts, config)
+    min_count = config.min_count
+    if not min_count:
+        # Rare tokens are left to <unk> where that is needed and there is none
+        # otherwise. So texts that could be read without are read as they always were.
+        has_one = UNKNOWN in counts or config.max_vocab_size
+        min_count = RARE if not has_one and has_unknown() else 1
     length = sum(len(t) * n for t, n in words.items()) / sum(words.values())
     vocabulary = Vocabulary.from_counts(counts, config.max_vocab_size, min_count)
     return vocabulary, TextFacts(min_count, length)
 
 
-def _min_count(sources: Sources, counts: Counter[str], config: DataConfig) -> int:
-    """What --min_count=0 comes to, by the counts of the training text.
-
-    Rare tokens are left to ``<unk>`` where that is needed and there is none otherwise.
-    So the texts that could be read without are read as they always were.
-    """
-    if UNKNOWN in counts or config.max_vocab_size:
-        return 1
-    rules, known = TokenRules.of(config), counts.keys()
-    is_needed = any(
+def _has_unknown(sources: Sources, counts: Counter[str], rules: TokenRules) -> bool:
+    """Whether the valid or test text has a token that the training text lacks."""
+    known = counts.keys()
+    return any(
         not known >= set(_tokens(source, block.text, rules))
         for split, source in sources.items()
         if split != "train"
         for block in source.blocks()
     )
-    return RARE if is_needed else 1
 
 
 def encode_text(
@@ -218,7 +236,7 @@ def encode_blocks(
             token = error.args[0]
             raise _unknown_token(token, source, block, config, unknown) from error
     if empty:
-        raise _no_words(source)
+        raise no_words(source)
 
 
 def _byte_ids(source: TextSource) -> Iterator[EncodedText]:
@@ -324,6 +342,6 @@ def _unknown_token(
     )
 
 
-def _no_words(source: TextSource) -> UserError:
+def no_words(source: TextSource) -> UserError:
     """What to raise for a text of nothing but line ends."""
     return UserError(f"{source.name}: no words in the {source.part}")

@@ -16,7 +16,9 @@ from typing import BinaryIO
 from ptb_lm.config import DataConfig
 from ptb_lm.data import download, english
 from ptb_lm.data.cache_folder import cache_folder
+from ptb_lm.data.shard_layout import texts_of_shards
 from ptb_lm.data.text_source import (
+    COMPRESSED,
     SPLITS,
     FileText,
     GivenText,
@@ -59,6 +61,11 @@ def find_sources(
     if len(paths) == 1 and paths[0].is_dir():
         return _files_in_folder(paths[0], config.token_type)
     for path in paths:
+        if path.name.endswith(COMPRESSED):
+            raise UserError(
+                f"--data_path={path}: a compressed file cannot be split 90/5/5;"
+                " decompress it, or give a folder with train, valid and test files"
+            )
         if not path.is_file():
             kind = "no regular file"
             if len(paths) == 1:
@@ -152,11 +159,13 @@ def _existing(name: str) -> pathlib.Path:
 
 
 def _files_in_folder(folder: pathlib.Path, token_type: str) -> Sources:
-    """ptb.{train,valid,test}.txt or {train,valid,test}.txt of a folder.
+    """ptb.{train,valid,test}.txt, shards, or {train,valid,test}.txt of a folder.
 
     For characters, ptb.char.{train,valid,test}.txt come first.
     """
     for prefix in _PREFIXES[token_type]:
+        if not prefix and (texts := texts_of_shards(folder, token_type)):
+            return texts
         paths = {split: folder / f"{prefix}{split}.txt" for split in SPLITS}
         missing = [path.name for path in paths.values() if not path.is_file()]
         if not missing:

@@ -6,18 +6,22 @@ At most one block of a file is in memory, so that a corpus may be larger than me
 import abc
 import contextlib
 import dataclasses
+import gzip
 import hashlib
 import itertools
 import pathlib
+import sys
+import zlib
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
 from ptb_lm.data.byte_tokens import to_bytes
 from ptb_lm.errors import UserError
 from ptb_lm.system import files
 
 SPLITS = ("train", "valid", "test")
-BLOCK_BYTES = 1 << 22  # a few MB: large enough that the cost per block is nothing
+BLOCK_BYTES = 1 << 20  # large enough that the cost per block is nothing
+COMPRESSED = ".gz"  # how the name of a file ends that gzip has compressed
 
 
 class Block(NamedTuple):
@@ -109,7 +113,7 @@ class GivenText(TextSource):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FileText(TextSource):
-    """A file, or a part of it.
+    """A file, or a part of it; of a compressed file, the whole text that is in it.
 
     Attributes:
       path: the file.
@@ -136,15 +140,11 @@ class FileText(TextSource):
             named.
         """
         line = self.first_line
-        with self._user_errors(), self.path.open("rb") as file:
-            end = self._end()
-            file.seek(self.begin)
-            while (left := end - file.tell()) > 0:
-                data = file.read(min(BLOCK_BYTES, left))
-                if not data:  # the file has become shorter
-                    break
+        with self._opened() as (file, left):
+            while left > 0 and (data := file.read(min(BLOCK_BYTES, left))):
                 if len(data) < left:
                     data += file.readline()
+                left -= len(data)
                 if self.is_closed and not data.endswith(b"\n"):
                     data += b"\n"
                 yield Block(
@@ -154,15 +154,34 @@ class FileText(TextSource):
 
     def byte_blocks(self) -> Iterator[bytes]:
         """As `TextSource.byte_blocks`; UserError where the file cannot be read."""
-        with self._user_errors(), self.path.open("rb") as file:
-            file.seek(self.begin)
-            left = self._end() - self.begin
+        with self._opened() as (file, left):
             while left > 0 and (data := file.read(min(BLOCK_BYTES, left))):
                 left -= len(data)
                 yield data
 
+    @property
+    def is_compressed(self) -> bool:
+        """Whether it is read through gzip."""
+        return self.path.name.endswith(COMPRESSED)
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[tuple[BinaryIO, int]]:
+        """The file at the begin of the part; and how many bytes the part has at most.
+
+        Raises:
+          UserError: the file cannot be read, or is damaged.
+        """
+        with self._user_errors():
+            if self.is_compressed:
+                with gzip.open(self.path, "rb") as text:
+                    yield cast(BinaryIO, text), sys.maxsize
+                return
+            with self.path.open("rb") as file:
+                file.seek(self.begin)
+                yield file, self._end() - self.begin
+
     def num_bytes(self) -> int:
-        """Size of the part; UserError where the file cannot be found."""
+        """Size of the part, as it is on disk; UserError where there is no file."""
         with self._user_errors():
             return self._end() - self.begin
 
@@ -182,7 +201,8 @@ class FileText(TextSource):
                 left -= len(data)
         if left or not is_whole:
             raise changed_while_read(self)
-        return [digest.hexdigest(), self.is_spaced, self.is_closed]
+        compressed = ["gzip"] if self.is_compressed else []
+        return [digest.hexdigest(), self.is_spaced, self.is_closed, *compressed]
 
     def _end(self) -> int:
         """Byte after the last one of the part."""
@@ -193,6 +213,10 @@ class FileText(TextSource):
         """Turns what the file system raises into a UserError."""
         try:
             yield
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise UserError(
+                f"{self.path}: not a whole .gz file ({error}); compress it anew"
+            ) from error
         except OSError as error:
             raise UserError(
                 f"{self.path}: cannot read: {error.strerror or error}"

@@ -114,10 +114,10 @@ def draw_lengths(columns: int, num_steps: int, seed: tuple[int, int]) -> np.ndar
 def read_window(
     ids: np.ndarray, batch_size: int, num_steps: int, window: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A window in the text's order: (inputs, targets), views [batch_size, num_steps].
+    """A window in the text's order: (inputs, targets), int32 [batch_size, num_steps].
 
     Args:
-      ids: int32 [tokens].
+      ids: int32 or uint16 [tokens]; of int32, views are returned.
       batch_size: number of rows.
       num_steps: columns of a window.
       window: its number, below `count_windows`.
@@ -125,7 +125,13 @@ def read_window(
     rows = rows_of(ids, batch_size)
     begin = window * num_steps
     end = begin + num_steps
-    return rows[:, begin:end], rows[:, begin + 1 : end + 1]
+    return _columns(rows, begin, end)
+
+
+def _columns(rows: np.ndarray, begin: int, end: int) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs and targets, int32 [batch, end - begin], of the streams of a text."""
+    window = rows[:, begin : end + 1].astype(np.int32, copy=False)
+    return window[:, :-1], window[:, 1:]
 
 
 def draw_pieces(num_tokens: int, num_steps: int, seed: tuple[int, int]) -> np.ndarray:
@@ -153,7 +159,7 @@ def read_pieces(
       begins: where each piece begins, int64 [pieces].
       num_steps: length of a piece.
     """
-    rows = ids[begins[:, None] + np.arange(num_steps + 1)]
+    rows = ids[begins[:, None] + np.arange(num_steps + 1)].astype(np.int32, copy=False)
     return rows[:, :-1], rows[:, 1:]
 
 
@@ -260,8 +266,7 @@ class RandomLengthWindows(Windows):
     def read(self, epoch: int, window: int) -> tuple[np.ndarray, np.ndarray]:
         """As `Windows.read`; views of the text."""
         begin, end = self._begins(int(epoch))[window : window + 2]
-        rows = self._rows
-        return rows[:, begin:end], rows[:, begin + 1 : end + 1]
+        return _columns(self._rows, begin, end)
 
     def _draw(self, epoch: int) -> np.ndarray:
         """Where the windows of an epoch begin, and the last ends."""

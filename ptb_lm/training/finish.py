@@ -235,7 +235,7 @@ def finish_run(
         folder.path,
         run.weights["embedding"],
         corpus.vocabulary,
-        corpus.splits["train"],
+        corpus.token_counts(),
     )
     results = dataclasses.replace(
         results, finished=True, last_weights=last, best_weights=best
