@@ -128,9 +128,10 @@ class DataConfig(Validated):
 
     data_path: str = option(
         "",
-        "Corpus: a folder with ptb.{train,valid,test}.txt or {train,valid,test}.txt;"
-        " or text files, separated by commas, also patterns such as 'books/*.txt',"
-        " whose lines, one file after the other, are split 90/5/5; or ptb, which"
+        "Corpus: a folder with ptb.{train,valid,test}.txt or {train,valid,test}.txt,"
+        " or with shards (train-*.txt or train/*.txt and so on, also .gz); or text"
+        " files, separated by commas, also patterns such as 'books/*.txt', whose lines"
+        " (or bytes), one file after the other, are split 90/5/5; or ptb, which"
         " downloads the Penn Treebank once. Empty: the built-in corpus.",
         known_as="data data_dir dataset corpus input input_file",
         defines_run=False,
@@ -511,6 +512,13 @@ class TrainingConfig(Validated):
         " around num_steps, or for one window in twenty around half of it; the learning"
         " rate of its step is scaled by length / num_steps; Merity et al. 2017).",
         choices=("fixed", "random"),
+        since=2,
+    )
+    shuffle_sentences: bool = option(
+        False,
+        "Whether every epoch reads the lines of the training text in a new order, drawn"
+        " at random: for a corpus whose sentences are independent of each other. The"
+        " state is carried on from one to the next all the same.",
         since=2,
     )
     loss_scale: str = option(

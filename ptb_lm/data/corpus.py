@@ -68,6 +68,11 @@ class Corpus:
             for split, ids in self.splits.items()
         }
 
+    def line_end_id(self, config: DataConfig) -> int | None:
+        """Id of the token of a line end; None where the vocabulary has none."""
+        token, tokens = TokenRules.of(config).line_end, self.vocabulary.tokens
+        return tokens.index(token) if token in self.vocabulary else None
+
     def token_counts(self) -> np.ndarray:
         """How often each token is in the training text, int64 [vocabulary]."""
         ids, counts = self.splits["train"], np.zeros(len(self.vocabulary), np.int64)
