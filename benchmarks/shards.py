@@ -30,10 +30,13 @@ from ptb_lm.data import shard_pool
 
 peaks, do = {}, shard_pool._Process.do
 
+def peak(pid):
+    status = open(f"/proc/{pid}/status").read()
+    return int(status.partition("VmHWM:")[2].split()[0])
+
 def watched(self, task):
     result = do(self, task)
-    lines = open(f"/proc/{self._process.pid}/status").read().splitlines()
-    peaks[self._process.pid] = next(int(x.split()[1]) for x in lines if "VmHWM" in x)
+    peaks[self._process.pid] = peak(self._process.pid)
     return result
 
 shard_pool._Process.do = watched
@@ -49,7 +52,7 @@ print(json.dumps({
     "wall_seconds": wall,
     "processor_seconds": sum(u.ru_utime + u.ru_stime for u in (own, others)),
     "own_processor_seconds": own.ru_utime + own.ru_stime,
-    "megabytes": (own.ru_maxrss + sum(peaks.values())) / 1024,
+    "megabytes": (peak("self") + sum(peaks.values())) / 1024,
     "tokens": sum(map(len, corpus.splits.values())),
     "vocabulary": len(corpus.vocabulary),
     "digest": corpus.digest(),

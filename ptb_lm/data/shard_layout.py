@@ -15,7 +15,6 @@ import re
 from collections.abc import Iterable
 
 from ptb_lm.data.text_source import (
-    COMPRESSED,
     SPLITS,
     FileText,
     JoinedText,
@@ -24,6 +23,7 @@ from ptb_lm.data.text_source import (
 )
 from ptb_lm.errors import UserError
 
+COMPRESSED = ".gz"  # how the name of a file ends that gzip has compressed
 _TEXT = re.compile(r"(\.txt|-\d+-of-\d+)(\.gz)?$")
 
 
@@ -110,6 +110,7 @@ def _text(
             path=path,
             is_closed=are_lines and len(paths) > 1,
             are_lines=are_lines,
+            is_compressed=path.name.endswith(COMPRESSED),
         )
         for path in paths
     )

@@ -14,7 +14,7 @@ import queue
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from ptb_lm.data.shard_worker import Worker
 from ptb_lm.errors import UserError
@@ -23,13 +23,6 @@ MOST_WORKERS = 8  # by default: the disk is busy then
 SMALL_BYTES = 1 << 23  # it takes longer to start processes than to encode so much
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 Task = dict[str, Any]
-
-
-class _Does(Protocol):
-    """What does tasks, in this process or in another."""
-
-    def do(self, task: Task) -> dict[str, Any]:
-        """Does a task, and returns its result."""
 
 
 class _Process:
@@ -79,7 +72,7 @@ def count_workers(asked: int, num_bytes: int) -> int:
     """
     if asked:
         return asked
-    if num_bytes < SMALL_BYTES:
+    if num_bytes < SMALL_BYTES or not sys.executable:
         return 1
     cores = os.cpu_count() or 1
     with contextlib.suppress(AttributeError):  # macOS has no such function
@@ -92,14 +85,16 @@ class ShardPool:
 
     def __init__(self, workers: int):
         """Starts the processes; OSError where the system refuses."""
-        self._free: queue.SimpleQueue[_Does] = queue.SimpleQueue()
+        self._free: queue.SimpleQueue[_Process] = queue.SimpleQueue()
         self._processes: list[_Process] = []
         self._threads = concurrent.futures.ThreadPoolExecutor(workers)
-        if workers == 1:
-            self._free.put(Worker())
-        for _ in range(workers if workers > 1 else 0):
-            process = _Process()
-            self._processes.append(process)
+        try:
+            for _ in range(workers if workers > 1 else 0):
+                self._processes.append(_Process())
+        except OSError:
+            self.__exit__()
+            raise
+        for process in self._processes:
             self._free.put(process)
 
     def __enter__(self) -> "ShardPool":
@@ -120,19 +115,26 @@ class ShardPool:
           UserError, OSError: what went wrong with the first task, in order, with
             which something did.
         """
-        futures = [self._threads.submit(self._do, task) for task in tasks]
-        for future in futures:
-            result = future.result()
+        for result in self._results(tasks):
             if "mistake" in result:
                 raise UserError(result["mistake"])
             if "refusal" in result:
                 raise OSError(result["refusal"])
             yield result
 
+    def _results(self, tasks: Sequence[Task]) -> Iterator[dict[str, Any]]:
+        """The results, whatever they are."""
+        if not self._processes:
+            yield from map(Worker().do, tasks)
+            return
+        futures = [self._threads.submit(self._do, task) for task in tasks]
+        for future in futures:
+            yield future.result()
+
     def _do(self, task: Task) -> dict[str, Any]:
         """Does a task in a process that has none."""
-        worker = self._free.get()
+        process = self._free.get()
         try:
-            return worker.do(task)
+            return process.do(task)
         finally:
-            self._free.put(worker)
+            self._free.put(process)

@@ -102,7 +102,7 @@ def encode_shard(
     key = shard_key(piece, rules, fingerprint)
     if _is_whole(folder, key):
         return key
-    numbers, counts, content = _Numbers(), np.zeros(0, np.int64), hashlib.sha256()
+    numbers, content = _Numbers(), hashlib.sha256()
     number_of = numbers.__getitem__
     with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as aside:
         wide = pathlib.Path(aside, "wide")
@@ -110,16 +110,15 @@ def encode_shard(
             for block in piece.blocks():
                 tokens = rules.split(block.text, close_lines=True)
                 ids = np.fromiter(map(number_of, tokens), np.uint32, len(tokens))
-                found = np.bincount(ids, minlength=len(numbers))
-                found[: len(counts)] += counts
-                counts = found
                 file.write(ids.data)
         if piece.fingerprint() != fingerprint:
             raise changed_while_read(piece)
         narrow = pathlib.Path(aside, "ids")
         dtype = id_type(len(numbers), np.uint32)
+        counts = np.zeros(len(numbers), np.int64)
         with wide.open("rb") as file, narrow.open("wb") as out:
             while len(ids := np.fromfile(file, np.uint32, _IDS_AT_A_TIME)):
+                counts += np.bincount(ids, minlength=len(numbers))
                 data = ids.astype(dtype)
                 content.update(data.data)
                 out.write(data.data)

@@ -16,9 +16,8 @@ from typing import BinaryIO
 from ptb_lm.config import DataConfig
 from ptb_lm.data import download, english
 from ptb_lm.data.cache_folder import cache_folder
-from ptb_lm.data.shard_layout import texts_of_shards
+from ptb_lm.data.shard_layout import COMPRESSED, texts_of_shards
 from ptb_lm.data.text_source import (
-    COMPRESSED,
     SPLITS,
     FileText,
     GivenText,
@@ -61,7 +60,7 @@ def find_sources(
     if len(paths) == 1 and paths[0].is_dir():
         return _files_in_folder(paths[0], config.token_type)
     for path in paths:
-        if path.name.endswith(COMPRESSED):
+        if path.name.endswith(COMPRESSED) and config.token_type != "byte":
             raise UserError(
                 f"--data_path={path}: a compressed file cannot be split 90/5/5;"
                 " decompress it, or give a folder with train, valid and test files"

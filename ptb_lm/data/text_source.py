@@ -20,8 +20,10 @@ from ptb_lm.errors import UserError
 from ptb_lm.system import files
 
 SPLITS = ("train", "valid", "test")
-BLOCK_BYTES = 1 << 20  # large enough that the cost per block is nothing
-COMPRESSED = ".gz"  # how the name of a file ends that gzip has compressed
+# Of a text that is split at a time: its tokens are then still in the processor's cache
+# when each is looked up.
+BLOCK_BYTES = 1 << 16
+READ_BYTES = 1 << 20  # of a file whose content does not matter
 
 
 class Block(NamedTuple):
@@ -113,7 +115,7 @@ class GivenText(TextSource):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FileText(TextSource):
-    """A file, or a part of it; of a compressed file, the whole text that is in it.
+    """A file, or a part of it.
 
     Attributes:
       path: the file.
@@ -123,6 +125,7 @@ class FileText(TextSource):
       is_closed: whether a line end is read where the part ends without one, because
         another file follows.
       are_lines: whether the part begins and ends at line ends; bytes need not.
+      is_compressed: whether it is read through gzip; it is a whole file then.
     """
 
     path: pathlib.Path
@@ -131,6 +134,7 @@ class FileText(TextSource):
     first_line: int = 1
     is_closed: bool = False
     are_lines: bool = True
+    is_compressed: bool = False
 
     def blocks(self) -> Iterator[Block]:
         """Yields the text block by block.
@@ -158,11 +162,6 @@ class FileText(TextSource):
             while left > 0 and (data := file.read(min(BLOCK_BYTES, left))):
                 left -= len(data)
                 yield data
-
-    @property
-    def is_compressed(self) -> bool:
-        """Whether it is read through gzip."""
-        return self.path.name.endswith(COMPRESSED)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[tuple[BinaryIO, int]]:
@@ -196,7 +195,7 @@ class FileText(TextSource):
         with self.path.open("rb") as file:
             file.seek(max(self.begin - 1, 0))
             is_whole = self.begin == 0 or file.read(1) == b"\n" or not self.are_lines
-            while left and (data := file.read(min(BLOCK_BYTES, left))):
+            while left and (data := file.read(min(READ_BYTES, left))):
                 digest.update(data)
                 left -= len(data)
         if left or not is_whole:

@@ -36,6 +36,7 @@ SIZES_FROM_ZERO = [
     "max_vocab_size",
     "min_count",
     "max_tokens",
+    "encode_workers",
     "max_epoch",
     "early_stopping",
     "nonmonotone",
