@@ -15,10 +15,9 @@ import statistics
 import time
 
 from workers import (
-    BATCH,
     LAYERS,
     MATRIX_SIZE,
-    PRESETS,
+    NETWORKS,
     VOCABULARY,
     import_tensorflow,
 )
@@ -26,16 +25,16 @@ from workers import (
 CHAIN = 70  # products with the state in a row, as in the loop over time
 
 
-def products(tf, hidden, steps):
+def products(tf, hidden, steps, batch):
     """Name -> (compiled function, FLOP of one call, its share of a step)."""
-    tokens = BATCH * steps
+    tokens = batch * steps
     x, w = tf.random.normal([tokens, hidden]), tf.random.normal([hidden, 4 * hidden])
     dz = tf.random.normal([tokens, 4 * hidden])
     v, d = (
         tf.random.normal([hidden, VOCABULARY]),
         tf.random.normal([tokens, VOCABULARY]),
     )
-    h, square = tf.random.normal([BATCH, hidden]), tf.random.normal([MATRIX_SIZE] * 2)
+    h, square = tf.random.normal([batch, hidden]), tf.random.normal([MATRIX_SIZE] * 2)
     r = w / (2 * hidden**0.5)  # keeps the size of the state
     gates = [tf.identity(gate) for gate in tf.split(r, 4, axis=1)]
     transposed = [tf.transpose(gate) for gate in gates]
@@ -54,7 +53,7 @@ def products(tf, hidden, steps):
         return lambda state: tf.add_n([tf.matmul(state, kernel) for kernel in kernels])
 
     layer, softmax = 8 * tokens * hidden**2, 2 * tokens * hidden * VOCABULARY
-    state = CHAIN * 8 * BATCH * hidden**2
+    state = CHAIN * 8 * batch * hidden**2
     loop = LAYERS * steps / CHAIN
     work = {
         "the ceiling": (lambda: square @ square, 2 * MATRIX_SIZE**3, 0),
@@ -98,8 +97,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=15)
     arguments = parser.parse_args()
     tf, _ = import_tensorflow()
-    hidden, steps = PRESETS[arguments.preset][:2]
-    work = products(tf, hidden, steps)
+    network = NETWORKS[arguments.preset]
+    work = products(tf, network.hidden, network.steps, network.batch)
     seconds = {name: [] for name in work}
     for number in range(-2, arguments.rounds):  # the first rounds compile
         for name, (function, _, _) in work.items():
@@ -113,9 +112,8 @@ def main():
         total, flops = total + share * median, flops + share * flop
         ceiling = ceiling or flop / median  # the first
         print(f"{name:26s} {flop / median / 1e9:4.0f} GFLOP/s")
-    print(
-        f"all of a step: {total * 1e3:.0f} ms, {BATCH * steps / total:,.0f} tokens/s,"
-    )
+    tokens = network.batch * network.steps
+    print(f"all of a step: {total * 1e3:.0f} ms, {tokens / total:,.0f} tokens/s,")
     print(f"{flops / total / ceiling:.0%} of the ceiling")
 
 

@@ -1,6 +1,6 @@
 """One side of a benchmark each, run in a process of its own.
 
-    python workers.py SIDE WORKLOAD PRESET
+    python workers.py SIDE WORKLOAD NETWORK
 
 A worker sets its work up, prints "ready", and then, for each line with a number
 of repetitions that it reads, does the work and prints the seconds it took. At
@@ -9,14 +9,20 @@ process (SIGSTOP) while another side is measured.
 
 All training sides do the same step: same sizes, dropout after the embedding and
 after every layer with a fresh mask at each time step, loss summed over time,
-clipping by the global norm, SGD.
+clipping by the global norm, SGD. In the workload "train, bfloat16" the matrix products
+have bfloat16 factors, in PyTorch by its autocast.
 """
 
+import atexit
 import concurrent.futures
+import contextlib
+import dataclasses
+import functools
 import multiprocessing
 import os
 import pathlib
 import resource
+import shutil
 import sys
 import tempfile
 import time
@@ -26,7 +32,11 @@ import numpy as np
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 VOCABULARY = 10_000
 LEARNING_RATE = 0.1  # small, so that random text cannot make the loss explode
+STARTING = "first step"  # the workload
+TEXT = 929_589  # tokens, as many as the Penn Treebank's
 CHUNK = 1024  # tokens of a chunk of exact evaluation, for PyTorch
+EVALUATED = 65_536  # tokens of a text, in one repetition of ours
+LONG_MEMORY = 4.0  # sigmoid(4) is 0.982: what is remembered halves in 38 tokens
 DRAWN = 20  # tokens of a stream that are drawn in one repetition
 STREAMS = 32
 MATRIX_SIZE = 2048
@@ -39,13 +49,60 @@ STEPS = (
     "step, LiteRT int8",
 )
 
-# Preset: hidden, time steps, keep probability, largest gradient norm, init scale.
-PRESETS = {
-    "small": (200, 20, 1.0, 5.0, 0.1),
-    "medium": (650, 35, 0.5, 5.0, 0.05),
-    "large": (1500, 35, 0.35, 10.0, 0.04),
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """What a row of the benchmark trains, or evaluates, or reads with.
+
+    Attributes:
+      flags: that make this project train it.
+      hidden: units of each of the LAYERS layers, and width of the embedding.
+      steps: of a window.
+      keep: probability.
+      max_norm: the largest norm of a gradient.
+      scale: of the initial weights.
+      batch: rows of a window.
+      tied: whether the softmax shares the embedding.
+      cell: lstm or gru.
+    """
+
+    flags: tuple[str, ...]
+    hidden: int
+    steps: int
+    keep: float
+    max_norm: float
+    scale: float
+    batch: int = 20
+    tied: bool = False
+    cell: str = "lstm"
+
+
+LAYERS = 2
+MEDIUM = Network(("--model=medium",), 650, 35, 0.5, 5.0, 0.05)
+NETWORKS = {
+    "small": Network(("--model=small",), 200, 20, 1.0, 5.0, 0.1),
+    "medium": MEDIUM,
+    "large": Network(("--model=large",), 1500, 35, 0.35, 10.0, 0.04),
+    "batch of 128": Network(
+        (
+            "--model=medium",
+            "--hidden_size=512",
+            "--num_steps=32",
+            "--batch_size=128",
+            "--tied",
+        ),
+        hidden=512,
+        steps=32,
+        keep=0.5,
+        max_norm=5.0,
+        scale=0.05,
+        batch=128,
+        tied=True,
+    ),
+    "medium GRU": dataclasses.replace(
+        MEDIUM, flags=("--model=medium", "--cell=gru"), cell="gru"
+    ),
 }
-BATCH, LAYERS = 20, 2
 
 
 def random_text(tokens):
@@ -68,14 +125,14 @@ def import_tensorflow():
     return tf, run_ptb
 
 
-def train_ours(preset):
+def train_ours(network, dtype="float32"):
     """The project's own compiled loop, its input pipeline included."""
     _, run_ptb = import_tensorflow()
     from ptb_lm.data.windows import training_windows
     from ptb_lm.training.input_pipeline import WindowStream
     from ptb_lm.training.step import TrainingProgram
 
-    config = run_ptb.parse([f"--model={preset}"])
+    config = run_ptb.parse([*network.flags, f"--dtype={dtype}"])
     program = TrainingProgram(config, VOCABULARY)
     windows = training_windows(random_text(500_000), config.training)
     batches = iter(WindowStream(windows).dataset.repeat())
@@ -86,14 +143,15 @@ def train_ours(preset):
     return work
 
 
-def train_keras(preset):
+def train_keras(network):
     """Plain keras.layers.LSTM, stock loss and clipping, in a tf.function."""
     tf, _ = import_tensorflow()
     import keras
 
-    hidden, steps, keep, max_norm, scale = PRESETS[preset]
+    hidden, steps, keep = network.hidden, network.steps, network.keep
+    scale, batch = network.scale, network.batch
     uniform = keras.initializers.RandomUniform(-scale, scale)
-    inputs = keras.Input((steps,), batch_size=BATCH, dtype="int32")
+    inputs = keras.Input((steps,), batch_size=batch, dtype="int32")
     outputs = keras.layers.Embedding(VOCABULARY, hidden, uniform)(inputs)
     outputs = keras.layers.Dropout(1 - keep)(outputs)
     for _ in range(LAYERS):
@@ -108,7 +166,7 @@ def train_keras(preset):
         outputs = keras.layers.Dropout(1 - keep)(outputs)
     logits = keras.layers.Dense(VOCABULARY, kernel_initializer=uniform)(outputs)
     model = keras.Model(inputs, logits)
-    optimizer = keras.optimizers.SGD(LEARNING_RATE, global_clipnorm=max_norm)
+    optimizer = keras.optimizers.SGD(LEARNING_RATE, global_clipnorm=network.max_norm)
     loss_function = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
     @tf.function
@@ -122,7 +180,7 @@ def train_keras(preset):
         )
         return loss
 
-    ids = tf.constant(random_text(BATCH * (steps + 1)).reshape(BATCH, steps + 1))
+    ids = tf.constant(random_text(batch * (steps + 1)).reshape(batch, steps + 1))
 
     def work(repetitions):
         for _ in range(repetitions):
@@ -131,87 +189,108 @@ def train_keras(preset):
     return work
 
 
-def torch_model(preset):
-    """The tutorial's network in PyTorch: (model, LSTM state)."""
+def torch_model(network):
+    """The tutorial's network in PyTorch."""
     import torch
     from torch import nn
 
-    hidden, _, keep, _, scale = PRESETS[preset]
+    hidden, drop = network.hidden, 1 - network.keep
 
     class Model(nn.Module):
         def __init__(self):
             super().__init__()
             self.embedding = nn.Embedding(VOCABULARY, hidden)
             # Its dropout is on the output of every layer but the last.
-            self.lstm = nn.LSTM(hidden, hidden, LAYERS, dropout=1 - keep)
-            self.dropout = nn.Dropout(1 - keep)
+            layers = {"lstm": nn.LSTM, "gru": nn.GRU}[network.cell]
+            self.recurrent = layers(hidden, hidden, LAYERS, dropout=drop)
+            self.dropout = nn.Dropout(drop)
             self.softmax = nn.Linear(hidden, VOCABULARY)
+            if network.tied:
+                self.softmax.weight = self.embedding.weight
             for parameter in self.parameters():
-                nn.init.uniform_(parameter, -scale, scale)
+                nn.init.uniform_(parameter, -network.scale, network.scale)
+
+        def initial_state(self, batch):
+            zeros = torch.zeros(LAYERS, batch, hidden)
+            return (zeros, zeros) if network.cell == "lstm" else zeros
 
         def forward(self, ids, state):
-            outputs, state = self.lstm(self.dropout(self.embedding(ids)), state)
+            outputs, state = self.recurrent(self.dropout(self.embedding(ids)), state)
             return self.softmax(self.dropout(outputs).flatten(0, 1)), state
 
     torch.manual_seed(0)
     return Model()
 
 
-def train_torch(preset):
-    """PyTorch's nn.LSTM, time-major as it likes it."""
+def train_torch(network, dtype="float32"):
+    """PyTorch's nn.LSTM or nn.GRU, time-major as it likes it."""
     import torch
     from torch import nn
 
-    hidden, steps, _, max_norm, _ = PRESETS[preset]
-    model = torch_model(preset)
+    steps, batch = network.steps, network.batch
+    model = torch_model(network)
     optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
     loss_function = nn.CrossEntropyLoss()
-    ids = torch.from_numpy(random_text(BATCH * (steps + 1)).astype(np.int64))
-    ids = ids.reshape(steps + 1, BATCH)
-    state = (torch.zeros(LAYERS, BATCH, hidden),) * 2
+    ids = torch.from_numpy(random_text(batch * (steps + 1)).astype(np.int64))
+    ids = ids.reshape(steps + 1, batch)
+    state = model.initial_state(batch)
+    autocast = contextlib.nullcontext
+    if dtype == "bfloat16":
+        autocast = functools.partial(torch.autocast, "cpu", dtype=torch.bfloat16)
+
+    def detached(state):
+        if isinstance(state, tuple):
+            return tuple(map(detached, state))
+        return state.detach().float()
 
     def work(repetitions):
         nonlocal state
         for _ in range(repetitions):
             optimizer.zero_grad(set_to_none=True)
-            logits, state = model(ids[:-1], state)
-            loss = loss_function(logits, ids[1:].flatten()) * steps
+            with autocast():
+                logits, state = model(ids[:-1], state)
+            loss = loss_function(logits.float(), ids[1:].flatten()) * steps
             loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), max_norm)
+            nn.utils.clip_grad_norm_(model.parameters(), network.max_norm)
             optimizer.step()
-            state = tuple(tensor.detach() for tensor in state)
+            state = detached(state)
             loss.item()
 
     return work
 
 
-def evaluate_ours(preset):
-    """Exact evaluation at batch 1; a repetition is CHUNK tokens."""
+def evaluate_ours(network):
+    """Exact evaluation of a text; a repetition is EVALUATED tokens.
+
+    The forget gates' bias makes the random network remember as long as trained ones do.
+    """
     _, run_ptb = import_tensorflow()
     from ptb_lm.evaluation.evaluator import Evaluator
     from ptb_lm.evaluation.plain import Plain
     from ptb_lm.model.language_model import build_model
 
-    config = run_ptb.parse([f"--model={preset}"])
+    config = run_ptb.parse([*network.flags, f"--forget_bias={LONG_MEMORY}"])
     evaluator = Evaluator(Plain(build_model(config, VOCABULARY), config))
+    text = random_text(EVALUATED + 1)
 
     def work(repetitions):
-        evaluator.exact(random_text(repetitions * CHUNK + 1))
+        for _ in range(repetitions):
+            evaluator.exact(text)
 
     return work
 
 
-def evaluate_torch(preset):
-    """nn.LSTM at batch 1 over chunks of CHUNK tokens, state carried."""
+def evaluate_torch(network):
+    """nn.LSTM or nn.GRU at batch 1 over chunks of CHUNK tokens, state carried."""
     import torch
     from torch import nn
 
-    model = torch_model(preset).eval()
+    model = torch_model(network).eval()
     loss_function = nn.CrossEntropyLoss(reduction="sum")
 
     def work(repetitions):
         ids = torch.from_numpy(random_text(repetitions * CHUNK + 1).astype(np.int64))
-        state = (torch.zeros(LAYERS, 1, PRESETS[preset][0]),) * 2
+        state = model.initial_state(1)
         with torch.no_grad():
             for begin in range(0, repetitions * CHUNK, CHUNK):
                 chunk = ids[begin : begin + CHUNK + 1]
@@ -221,22 +300,72 @@ def evaluate_torch(preset):
     return work
 
 
-def text_model_of(preset):
+def first_step(start, network):
+    """The start of a program up to its first training step; a repetition is a start.
+
+    The ids are in the cache, as at every start but the first.
+    """
+    folder = pathlib.Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    words = [f"w{number}" for number in random_text(TEXT)]
+    for split, tokens in ("train", TEXT), ("valid", 70_000), ("test", 70_000):
+        (folder / f"{split}.txt").write_text(" ".join(words[:tokens]) + "\n")
+
+    def work(repetitions):
+        for _ in range(repetitions):
+            context = multiprocessing.get_context("spawn")
+            stepped = context.Event()
+            process = context.Process(target=start, args=(network, folder, stepped))
+            process.start()
+            stepped.wait()
+            process.kill()
+            process.join()
+            shutil.rmtree(folder / "run", ignore_errors=True)
+
+    return work
+
+
+def start_ours(network, folder, stepped):
+    """Trains by run_ptb.py's own main, and says when the first step is taken."""
+    _, run_ptb = import_tensorflow()
+    from ptb_lm.training.step import TrainingProgram
+
+    take_steps = TrainingProgram.train_steps
+
+    def take_one(program, batches, step, rates):
+        take_steps(program, batches, step, rates[:1])
+        stepped.set()
+        time.sleep(60)  # the parent ends this process
+
+    TrainingProgram.train_steps = take_one
+    sys.stdout = sys.stderr  # the protocol's stream is the parent's
+    paths = f"--data_path={folder}", f"--save_path={folder}/run"
+    run_ptb.main([*network.flags, *paths, f"--cache_dir={folder}/ids"])
+
+
+def start_torch(network, folder, stepped):
+    """Imports PyTorch, makes the network and takes a step."""
+    del folder  # its ids are random
+    train_torch(network)(1)
+    stepped.set()
+
+
+def text_model_of(network):
     """The functions of an export, with random weights and a made-up vocabulary."""
     _, run_ptb = import_tensorflow()
     from ptb_lm.data.vocabulary import Vocabulary
     from ptb_lm.inference.text_model import TextModel
     from ptb_lm.model.language_model import build_model
 
-    model = build_model(run_ptb.parse([f"--model={preset}"]), VOCABULARY)
+    model = build_model(run_ptb.parse(network.flags), VOCABULARY)
     words = ["<eos>", *(f"word{number}" for number in range(1, VOCABULARY))]
     return TextModel(model, Vocabulary(words))
 
 
-def sample_ours(preset, streams=1):
+def sample_ours(network, streams=1):
     """The exported model's generate; a repetition is DRAWN tokens a stream."""
     tf, _ = import_tensorflow()
-    text_model = text_model_of(preset)
+    text_model = text_model_of(network)
     prompts = tf.constant(["word7"] * streams)
 
     def work(repetitions):
@@ -253,14 +382,14 @@ def sample_ours(preset, streams=1):
     return work
 
 
-def sample_torch(preset):
+def sample_torch(network):
     """What people write: a Python loop that calls nn.LSTM a token at a time."""
     import torch
 
-    model = torch_model(preset).eval()
+    model = torch_model(network).eval()
 
     def work(repetitions):
-        state = (torch.zeros(LAYERS, 1, PRESETS[preset][0]),) * 2
+        state = model.initial_state(1)
         ids = torch.zeros(1, 1, dtype=torch.int64)
         with torch.no_grad():
             for _ in range(repetitions * DRAWN):
@@ -270,7 +399,7 @@ def sample_torch(preset):
     return work
 
 
-def step_saved_model(preset):
+def step_saved_model(network):
     """The SavedModel's step, a token a call; a repetition is DRAWN tokens.
 
     In all workers of this workload the caller carries the state, and takes the
@@ -279,7 +408,7 @@ def step_saved_model(preset):
     tf, _ = import_tensorflow()
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder) / "saved_model"
-        in_a_process(write_saved_model, preset, path)
+        in_a_process(write_saved_model, network, path)
         model = tf.saved_model.load(str(path))
 
     def work(repetitions):
@@ -292,14 +421,14 @@ def step_saved_model(preset):
     return work
 
 
-def step_torch(preset):
+def step_torch(network):
     """nn.LSTM and log_softmax, a token a call."""
     import torch
 
-    model = torch_model(preset).eval()
+    model = torch_model(network).eval()
 
     def work(repetitions):
-        state = (torch.zeros(LAYERS, 1, PRESETS[preset][0]),) * 2
+        state = model.initial_state(1)
         with torch.inference_mode():
             for number in range(repetitions * DRAWN):
                 ids = torch.tensor([[number % VOCABULARY]])
@@ -309,15 +438,15 @@ def step_torch(preset):
     return work
 
 
-def step_onnxruntime(preset, int8=False):
+def step_onnxruntime(network, int8=False):
     """The ONNX export in onnxruntime, a token a call."""
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(in_a_process(onnx_file, preset, int8))
+    session = onnxruntime.InferenceSession(in_a_process(onnx_file, network, int8))
     names = ["log_probabilities", "next_state"]
 
     def work(repetitions):
-        state = np.zeros([1, state_width(preset)], np.float32)
+        state = np.zeros([1, state_width(network)], np.float32)
         for number in range(repetitions * DRAWN):
             ids = np.array([[number % VOCABULARY]], np.int32)
             _, state = session.run(names, {"ids": ids, "state": state})
@@ -325,16 +454,16 @@ def step_onnxruntime(preset, int8=False):
     return work
 
 
-def step_litert(preset, int8=False):
+def step_litert(network, int8=False):
     """The LiteRT export, a token a call."""
     from ai_edge_litert.interpreter import Interpreter
 
-    content = in_a_process(litert_file, preset, int8)
+    content = in_a_process(litert_file, network, int8)
     interpreter = Interpreter(model_content=content, num_threads=os.cpu_count())
     step = interpreter.get_signature_runner()
 
     def work(repetitions):
-        state = np.zeros([1, state_width(preset)], np.float32)
+        state = np.zeros([1, state_width(network)], np.float32)
         for number in range(repetitions * DRAWN):
             ids = np.array([[number % VOCABULARY]], np.int32)
             state = step(ids=ids, state=state)["state"]
@@ -342,9 +471,9 @@ def step_litert(preset, int8=False):
     return work
 
 
-def state_width(preset):
+def state_width(network):
     """H and c of all layers."""
-    return 2 * LAYERS * PRESETS[preset][0]
+    return 2 * LAYERS * network.hidden
 
 
 def in_a_process(function, *arguments):
@@ -357,31 +486,31 @@ def in_a_process(function, *arguments):
         return pool.submit(function, *arguments).result()
 
 
-def write_saved_model(preset, path):
+def write_saved_model(network, path):
     """The functions of an export, as a SavedModel."""
-    text_model_of(preset).save(path)
+    text_model_of(network).save(path)
 
 
-def onnx_file(preset, int8):
+def onnx_file(network, int8):
     """The ONNX export, as bytes."""
-    model = text_model_of(preset).keras_model()
+    model = text_model_of(network).keras_model()
     from ptb_lm.export.onnx_step import onnx_step
 
     return onnx_step(model, int8)
 
 
-def litert_file(preset, int8):
+def litert_file(network, int8):
     """The LiteRT export, as bytes."""
-    model = text_model_of(preset).keras_model()
+    model = text_model_of(network).keras_model()
     from ptb_lm.export.litert import litert_step
 
     return litert_step(model, int8)
 
 
-def read_memory(preset):
+def read_memory(network):
     """The ceiling of sampling: reading every weight of the network once."""
     tf, _ = import_tensorflow()
-    hidden = PRESETS[preset][0]
+    hidden = network.hidden
     # The embedding is not read whole: one row a token.
     weights = LAYERS * 8 * hidden**2 + hidden * VOCABULARY
     memory = tf.ones([weights])
@@ -413,19 +542,24 @@ WORKERS = {
     ("ours", "train"): train_ours,
     ("keras", "train"): train_keras,
     ("pytorch", "train"): train_torch,
+    ("ceiling", "train"): lambda network: multiply_matrices(MATRIX_SIZE),
+    ("ours", "train, bfloat16"): lambda network: train_ours(network, "bfloat16"),
+    ("ours, float32", "train, bfloat16"): train_ours,
+    ("pytorch", "train, bfloat16"): lambda network: train_torch(network, "bfloat16"),
     ("ours", "evaluate"): evaluate_ours,
     ("pytorch", "evaluate"): evaluate_torch,
     ("ours", "sample"): sample_ours,
-    ("ours, 32 streams", "sample"): lambda preset: sample_ours(preset, STREAMS),
+    ("ours, 32 streams", "sample"): lambda network: sample_ours(network, STREAMS),
     ("pytorch", "sample"): sample_torch,
     ("ceiling", "sample"): read_memory,
     ("ours", "step, SavedModel"): step_saved_model,
     ("ours", "step, onnxruntime"): step_onnxruntime,
-    ("ours", "step, onnxruntime int8"): lambda preset: step_onnxruntime(preset, True),
+    ("ours", "step, onnxruntime int8"): lambda network: step_onnxruntime(network, True),
     ("ours", "step, LiteRT"): step_litert,
-    ("ours", "step, LiteRT int8"): lambda preset: step_litert(preset, True),
+    ("ours", "step, LiteRT int8"): lambda network: step_litert(network, True),
     **{("pytorch", workload): step_torch for workload in STEPS},
-    ("ceiling", "train"): lambda preset: multiply_matrices(MATRIX_SIZE),
+    ("ours", STARTING): lambda network: first_step(start_ours, network),
+    ("pytorch", STARTING): lambda network: first_step(start_torch, network),
 }
 
 
@@ -437,8 +571,8 @@ def peak_memory():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS: in bytes
 
 
-def main(side, workload, preset):
-    work = WORKERS[side, workload](preset)
+def main(side, workload, network):
+    work = WORKERS[side, workload](NETWORKS[network])
     work(1)
     work(2)
     # What follows is the protocol; whatever libraries print goes to stderr.

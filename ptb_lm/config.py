@@ -433,9 +433,10 @@ class ModelConfig(Validated):
     )
     dtype: str = option(
         "float32",
-        "Type of the matrix products: float32 or bfloat16. Everything else is float32,"
-        " the loss and its sums included.",
-        choices=("float32", "bfloat16"),
+        "Type of the matrix products: float32; bfloat16; auto (bfloat16 where this"
+        " machine is faster with it, which a new run measures). Everything else is"
+        " float32, the loss and its sums included.",
+        choices=("float32", "bfloat16", "auto"),
         may_change=True,
     )
 

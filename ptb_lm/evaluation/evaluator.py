@@ -1,6 +1,7 @@
 """One scoring loop, shared by every method and every way of counting."""
 
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import numpy as np
 import tensorflow as tf
@@ -9,6 +10,7 @@ from ptb_lm.config import Config
 from ptb_lm.data.windows import check_length, count_windows, fills_window, rows_of
 from ptb_lm.evaluation.method import Method
 from ptb_lm.evaluation.metrics import Score
+from ptb_lm.evaluation.rows import StatefulMethod, nats_in_rows, rows_of_stream
 from ptb_lm.runs.trained_run import TrainedRun
 from ptb_lm.system.progress import Update
 
@@ -20,7 +22,7 @@ class Evaluator:
     """Scores texts by a method.
 
     It reads a text as rows, chunk by chunk. The length of a chunk changes the speed and
-    not the result.
+    not the result. In one stream, each token is scored given all before it.
     """
 
     def __init__(self, method: Method, chunk_tokens: int = CHUNK_TOKENS):
@@ -56,9 +58,12 @@ class Evaluator:
         """Score of every predictable token, int32 [tokens] as one stream.
 
         Tokens 1 .. len(ids) - 1, each given all before it. `after_chunk` is called as
-        `tutorial` calls it.
+        `tutorial` calls it. A long text may be read in rows, see `evaluation.rows`.
         """
-        return self._sum(ids[None, :], after_chunk)
+        nats = self._nats_in_rows(ids, after_chunk)
+        if nats is None:
+            return self._sum(ids[None, :], after_chunk)
+        return Score(float(nats.sum(dtype=np.float64)), len(nats))
 
     def token_nats(
         self, ids: np.ndarray, after_chunk: Update = lambda *_: None
@@ -72,12 +77,23 @@ class Evaluator:
         Returns:
           -log p in nats, float32 [max(tokens - 1, 0)].
         """
+        in_rows = self._nats_in_rows(ids, after_chunk)
+        if in_rows is not None:
+            return in_rows
         nats, tokens = [np.zeros(0, np.float32)], 0
         for chunk in self._chunks(ids[None, :]):
             nats.append(chunk.numpy()[0])
             tokens += len(nats[-1])
             after_chunk(tokens, len(ids) - 1)
         return np.concatenate(nats)
+
+    def _nats_in_rows(self, ids: np.ndarray, after_chunk: Update) -> np.ndarray | None:
+        """What `token_nats` returns; None where it takes one stream."""
+        rows = rows_of_stream(self._method, ids)
+        if rows == 1:
+            return None
+        method = cast(StatefulMethod, self._method)
+        return nats_in_rows(method, ids, rows, self._chunk_tokens, after_chunk)
 
     def sentence_nats(
         self,

@@ -9,7 +9,12 @@ from ptb_lm.evaluation.method import Scorable
 
 
 class Plain:
-    """Scores each token with the model as it is."""
+    """Scores each token with the model as it is.
+
+    Attributes:
+      state: before the next window, see `StatefulMethod`.
+      state_rounding: see `StatefulMethod`.
+    """
 
     def __init__(self, model: Scorable, config: Config):
         """Compiles the scoring of a window.
@@ -19,7 +24,9 @@ class Plain:
           config: not used; the constructor of every method takes it.
         """
         self._model = model
-        self._state: Any = None
+        self.state: Any = None
+        # A model that pads its batch, or an export, promises bits.
+        self.state_rounding: float | None = getattr(model, "state_rounding", None)
         self._score_window = tf.function(
             self._score_window_eagerly, autograph=False, reduce_retracing=True
         )
@@ -29,7 +36,7 @@ class Plain:
 
     def begin(self, batch_size: int) -> None:
         """Starts new texts from a zero state, see `Method`."""
-        self._state = self._model.initial_state(batch_size)
+        self.state = self._model.initial_state(batch_size)
 
     def end(self) -> None:
         """Does nothing: no weight was changed."""
@@ -43,12 +50,12 @@ class Plain:
         self, inputs: tf.Tensor, targets: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Scores the next window, see `FeatureMethod`."""
-        nats, features, self._state = self._score_window(inputs, targets, self._state)
+        nats, features, self.state = self._score_window(inputs, targets, self.state)
         return nats, features
 
     def log_distributions(self, inputs: tf.Tensor) -> tf.Tensor:
         """Reads the next window, see `DistributionMethod`."""
-        logs, self._state = self._read_window(inputs, self._state)
+        logs, self.state = self._read_window(inputs, self.state)
         return logs
 
     def _read_window_eagerly(

@@ -158,6 +158,14 @@ class LanguageModel(keras.Model):
         """Per layer the name and size of each part of its state."""
         return [self._cell.state_parts(units) for units in self.options.layer_units]
 
+    @property
+    def state_rounding(self) -> float:
+        """How far rounding alone may move a number of the state, relative to it or 1.
+
+        A few units in the last place of the products' factors.
+        """
+        return 1e-5 if self.matmul_dtype is None else 1e-2
+
     def initial_state(self, batch_size: int | tf.Tensor) -> State:
         """Zero state: per layer the parts of `state_parts`, float32 [batch, size]."""
         return [
@@ -286,10 +294,10 @@ def _make_layers(cell: Cell, options: ModelConfig, of_all: LayerOptions) -> list
 def build_model(config: Config, vocab_size: int) -> LanguageModel:
     """The model that a configuration describes, freshly initialized."""
     options = dataclasses.asdict(config.model)
-    dtype = options.pop("dtype")
+    dtype = options.pop("dtype")  # "auto" is float32 where nobody chose
     return LanguageModel(
         vocab_size=vocab_size,
         seed=config.training.seed,
-        matmul_dtype=None if dtype == "float32" else dtype,
+        matmul_dtype=dtype if dtype == "bfloat16" else None,
         **options,
     )

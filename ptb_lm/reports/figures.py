@@ -25,13 +25,6 @@ from ptb_lm.system import files
 # and the black, which serve elsewhere or are faint on white).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = "osD^v"
-SIDES = {  # of the benchmark: name -> label, colour
-    "ours": ("this project", COLOURS[0]),
-    "ours, 32 streams": ("this project, 32 streams", COLOURS[5]),
-    "pytorch": ("PyTorch", COLOURS[1]),
-    "keras": ("Keras", COLOURS[4]),
-    "ceiling": ("the machine's limit", "#999999"),
-}
 STYLE: Any = {
     "font.size": 10,
     "axes.grid": True,
@@ -113,21 +106,19 @@ def _hours(scores: EpochScores) -> float:
     return math.nan if scores.wall_seconds is None else scores.wall_seconds / 3600
 
 
-def draw_benchmark(rows: list[dict[str, Any]], path: pathlib.Path) -> pathlib.Path:
-    """Draws the benchmark's speeds as bars, a panel for each row.
+def draw_benchmark(
+    ratios: dict[str, dict[str, float]], path: pathlib.Path
+) -> pathlib.Path:
+    """Draws this project's speed over PyTorch's as bars.
 
     Args:
-      rows: as benchmarks/results.json has them.
+      ratios: machine -> row of the benchmark -> ratio.
       path: the file to write.
 
     Raises:
       UserError: as `draw_runs`.
     """
-    data = [
-        [f"{row['preset']}, {row['workload']}", row["tokens_per_second"]]
-        for row in rows
-    ]
-    _save(path, data, lambda figure: _bars(figure, data))
+    _save(path, ratios, lambda figure: _bars(figure, ratios))
     return path
 
 
@@ -185,22 +176,30 @@ def _logarithmic(axes: Any) -> None:
     axes.yaxis.set_minor_locator(ticker.NullLocator())
 
 
-def _bars(figure: Any, data: list[list[Any]]) -> None:
-    """Tokens a second, a panel for each workload."""
-    heights = [len(speeds) for _, speeds in data]
-    figure.set_size_inches(7.5, 0.28 * sum(heights) + 0.5 * len(data))
-    panels = figure.subplots(len(data), squeeze=False, height_ratios=heights)[:, 0]
-    for axes, (name, speeds) in zip(panels, data, strict=True):
-        labels = [SIDES[side][0] for side in speeds]
-        colours = [SIDES[side][1] for side in speeds]
-        bars = axes.barh(labels, list(speeds.values()), color=colours)
-        axes.bar_label(bars, [f"{speed:,.0f}" for speed in speeds.values()], padding=3)
-        axes.set_title(f"{name}: tokens a second", loc="left", fontsize=10)
-        axes.invert_yaxis()
-        axes.margins(x=0.12)
-        axes.grid(False)
-        axes.set_xticks([])
-        axes.spines["bottom"].set_visible(False)
+def _bars(figure: Any, ratios: dict[str, dict[str, float]]) -> None:
+    """A group of bars for each row, a bar for each machine that has it."""
+    names = list(dict.fromkeys(name for rows in ratios.values() for name in rows))
+    figure.set_size_inches(8, 1.2 + 0.26 * sum(map(len, ratios.values())))
+    axes = figure.subplots()
+    place, ticks = 0.0, []
+    drawn: dict[str, Any] = {}
+    for name in names:
+        begin = place
+        for index, (machine, rows) in enumerate(ratios.items()):
+            if name in rows:
+                bar = axes.barh(place, rows[name], 0.9, color=COLOURS[index])
+                axes.bar_label(bar, [f"{rows[name]:.2f}"], padding=3, fontsize=8)
+                drawn[machine] = bar
+                place += 1
+        ticks.append((begin + place - 1) / 2)
+        place += 0.6
+    axes.axvline(1, color="#555555", lw=1, ls=":")
+    axes.set_yticks(ticks, names, fontsize=8)
+    axes.invert_yaxis()
+    axes.margins(x=0.1, y=0.01)
+    axes.grid(False)
+    axes.set_xlabel("times the speed of PyTorch")
+    axes.legend(drawn.values(), drawn, frameon=False, fontsize=8, loc="lower right")
 
 
 def _save(path: pathlib.Path, data: Any, draw: Callable[[Any], None]) -> None:

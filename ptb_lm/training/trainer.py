@@ -37,6 +37,7 @@ from ptb_lm.training.accounting import (
     NotFinite,
     check_finite_arrays,
 )
+from ptb_lm.training.auto_dtype import with_dtype
 from ptb_lm.training.checks import check_model_options, check_training_options
 from ptb_lm.training.finish import Scorer, epoch_label, finish_run, results_so_far
 from ptb_lm.training.input_pipeline import WindowStream
@@ -69,8 +70,9 @@ def train_and_evaluate(
         the loss is no longer finite.
       Interrupted: a signal asked to stop; the state was saved.
     """
-    _check(config, corpus)
     folder = RunFolder(path)
+    config = with_dtype(config, folder, len(corpus.vocabulary), progress)
+    _check(config, corpus)
     if config.training.init_from and not folder.holds_run():
         initial_weights(config, corpus.vocabulary)  # or stop with nothing written
     check_options(config, corpus)
