@@ -44,13 +44,15 @@ class Worker:
 
     def _encode(self, task: dict[str, Any]) -> dict[str, Any]:
         """See `encode_shard`."""
-        key = encode_shard(
+        rules = TokenRules(*task["rules"])
+        shard = encode_shard(
             pathlib.Path(task["folder"]),
             piece_of(task["piece"]),
-            TokenRules(*task["rules"]),
+            rules,
             task["fingerprint"],
         )
-        return {"key": key}
+        is_blank = all(map(rules.is_blank, shard.tokens))
+        return {"key": shard.key, "tokens": shard.num_tokens, "is_blank": is_blank}
 
     def _write(self, task: dict[str, Any]) -> dict[str, Any]:
         """See `write_ids`; the vocabulary is in a file, which is read once."""

@@ -5,7 +5,7 @@ import json
 import os
 import pathlib
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,7 +24,23 @@ from ptb_lm.data.vocabulary import Vocabulary
 from ptb_lm.errors import UserError
 from ptb_lm.system.progress import Update
 
-Keys = dict[str, list[str]]  # split -> keys of its encoded files, in the text's order
+
+class Encoded(NamedTuple):
+    """What a process says of a file that it encoded.
+
+    Attributes:
+      key: its name in the cache.
+      tokens: number of its tokens.
+      is_blank: whether all of them are line ends or white space.
+    """
+
+    key: str
+    tokens: int
+    is_blank: bool
+
+
+# Split -> its encoded files, in the text's order.
+Files = dict[str, list[Encoded]]
 
 
 def is_sharded(sources: Sources, config: DataConfig) -> bool:
@@ -77,14 +93,14 @@ class Sharded:
         workers = count_workers(self.config.encode_workers, sum(sizes))
         pieces = sum(len(pieces_of(source)) for source in self.sources.values())
         with ShardPool(min(workers, pieces)) as pool:
-            keys = self._encode_files(pool, update)
+            files = self._encode_files(pool, update)
             facts = TextFacts()
             if vocabulary is None:
-                vocabulary, facts = self._vocabulary(keys)
-            replaced = self._write(pool, keys, vocabulary)
+                vocabulary, facts = self._vocabulary(files)
+            replaced = self._write(pool, files, vocabulary)
         return vocabulary, dataclasses.replace(facts, replaced=replaced)
 
-    def _encode_files(self, pool: ShardPool, update: Update) -> Keys:
+    def _encode_files(self, pool: ShardPool, update: Update) -> Files:
         """Makes sure that every file is encoded."""
         rules = TokenRules.of(self.config)
         tasks, splits, sizes = [], [], []
@@ -104,59 +120,57 @@ class Sharded:
                 )
                 splits.append(split)
                 sizes.append(piece.num_bytes())
-        keys: Keys = {split: [] for split in self.sources}
+        files: Files = {split: [] for split in self.sources}
         done = 0
         for split, size, result in zip(splits, sizes, pool.do_all(tasks), strict=True):
-            keys[split].append(result["key"])
+            files[split].append(Encoded(**result))
             done += size
             update(done, sum(sizes))
-        return keys
+        return files
 
-    def _vocabulary(self, keys: Keys) -> tuple[Vocabulary, TextFacts]:
+    def _vocabulary(self, files: Files) -> tuple[Vocabulary, TextFacts]:
         """The vocabulary of the training text."""
         counts = Counter[str]()
-        for key in keys["train"]:
-            shard = self._read(key)
+        for file in files["train"]:
+            shard = self._read(file.key)
             counts.update(dict(zip(shard.tokens, shard.counts, strict=True)))
 
         def has_unknown() -> bool:
             return any(
-                not counts.keys() >= set(self._read(key).tokens)
-                for split, of_split in keys.items()
+                not counts.keys() >= set(self._read(file.key).tokens)
+                for split, of_split in files.items()
                 if split != "train"
-                for key in of_split
+                for file in of_split
             )
 
         return vocabulary_of(counts, self.sources["train"], self.config, has_unknown)
 
     def _write(
-        self, pool: ShardPool, keys: Keys, vocabulary: Vocabulary
+        self, pool: ShardPool, files: Files, vocabulary: Vocabulary
     ) -> dict[str, int]:
         """Writes the ids; returns how many are ``<unk>`` in place of another token."""
-        rules, tasks, pieces = TokenRules.of(self.config), [], []
+        tasks, pieces = [], []
         of_pool = self.folder / "vocabulary.json"
         of_pool.write_text(json.dumps(vocabulary.tokens), encoding="utf-8")
         for split, source in self.sources.items():
-            path, first, is_blank = self.folder / f"{split}.ids", 0, True
-            for piece, key in zip(pieces_of(source), keys[split], strict=True):
+            if all(file.is_blank for file in files[split]):
+                raise no_words(source)
+            path, first = self.folder / f"{split}.ids", 0
+            for piece, file in zip(pieces_of(source), files[split], strict=True):
                 tasks.append(
                     {
                         "name": "write",
                         "folder": str(self.shards),
-                        "key": key,
+                        "key": file.key,
                         "vocabulary": str(of_pool),
                         "path": str(path),
                         "first": first,
                     }
                 )
                 pieces.append((split, piece))
-                shard = self._read(key)
-                first += shard.num_tokens
-                is_blank = is_blank and all(map(rules.is_blank, shard.tokens))
-            if is_blank:
-                raise no_words(source)
-            with path.open("wb") as file:
-                file.truncate(first * id_type(len(vocabulary)).itemsize)
+                first += file.tokens
+            with path.open("wb") as out:
+                out.truncate(first * id_type(len(vocabulary)).itemsize)
         replaced = dict.fromkeys(self.sources, 0)
         for (split, piece), result in zip(pieces, pool.do_all(tasks), strict=True):
             if result["unknown"] is not None:
@@ -165,8 +179,8 @@ class Sharded:
             replaced[split] += result["replaced"]
         of_pool.unlink()
         for split in self.sources:
-            with (self.folder / f"{split}.ids").open("rb") as file:
-                os.fsync(file.fileno())
+            with (self.folder / f"{split}.ids").open("rb") as out:
+                os.fsync(out.fileno())
         return replaced
 
     def _read(self, key: str) -> Shard:

@@ -14,7 +14,6 @@ the rule that splits it. A file is whole or absent: a killed encoding goes on wi
 that are there.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -86,8 +85,8 @@ def shard_key(piece: FileText, rules: TokenRules, fingerprint: list[object]) -> 
 
 def encode_shard(
     folder: pathlib.Path, piece: FileText, rules: TokenRules, fingerprint: list[object]
-) -> str:
-    """Makes sure that a file is encoded in the cache; returns its key.
+) -> Shard:
+    """Makes sure that a file is encoded in the cache; returns what is known of it.
 
     Args:
       folder: of the shards.
@@ -100,8 +99,8 @@ def encode_shard(
       OSError: the cache cannot be written.
     """
     key = shard_key(piece, rules, fingerprint)
-    if _is_whole(folder, key):
-        return key
+    if shard := _whole(folder, key):
+        return shard
     numbers, content = _Numbers(), hashlib.sha256()
     number_of = numbers.__getitem__
     with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as aside:
@@ -137,7 +136,7 @@ def encode_shard(
             os.fsync(text.fileno())
         narrow.replace(_ids_path(folder, key))
         index.replace(_index_path(folder, key))  # last: it says that both are there
-    return key
+    return Shard(key, facts["tokens"], facts["counts"], facts["digest"])
 
 
 def read_shard(folder: pathlib.Path, key: str) -> Shard:
@@ -191,24 +190,17 @@ def write_ids(
     return sum(count for token, count in pairs if token not in vocabulary), None
 
 
-def remove_shard(folder: pathlib.Path, key: str) -> None:
-    """Removes an encoded file from the cache, if it is there."""
-    for path in (_index_path(folder, key), _ids_path(folder, key)):
-        with contextlib.suppress(OSError):
-            path.unlink()
-
-
-def _is_whole(folder: pathlib.Path, key: str) -> bool:
-    """Whether the cache has an encoded file, undamaged."""
+def _whole(folder: pathlib.Path, key: str) -> Shard | None:
+    """What is known of an encoded file; None where it is not there, or damaged."""
     try:
         shard, content = read_shard(folder, key), hashlib.sha256()
         with _ids_path(folder, key).open("rb") as file:
             while data := file.read(1 << 20):
                 content.update(data)
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        return False
+        return None
     facts = {"format": FORMAT, "tokens": shard.tokens, "counts": shard.counts}
-    return shard.digest == _digest(facts, content)
+    return shard if shard.digest == _digest(facts, content) else None
 
 
 def _digest(facts: dict[str, Any], content: "hashlib._Hash") -> str:
