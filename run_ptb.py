@@ -15,6 +15,7 @@ from typing import Any
 from absl import flags
 
 from ptb_lm import __version__
+from ptb_lm.commands.flagfiles import Flagfiles
 from ptb_lm.commands.help import help_page
 from ptb_lm.commands.mode import check_effect
 from ptb_lm.commands.suggestions import suggestion
@@ -29,6 +30,16 @@ from ptb_lm.system.quiet_start import start_tensorflow
 from ptb_lm.system.streams import prepare_streams
 
 EXPECTED = {bool: "true or false", int: "a whole number", float: "a number"}
+
+
+class OurFlagfiles(flags.FlagValues):
+    """Flags, with what flagfiles hold."""
+
+    def read_flags_from_files(
+        self, argv: Sequence[str], force_gnu: bool = True
+    ) -> list[str]:
+        """The arguments, with those of the files; absl calls this."""
+        return list(Flagfiles().expand(argv))
 
 
 class WithoutFlagfiles(flags.FlagValues):
@@ -88,11 +99,12 @@ def read_flags(
       values: where to set them; None: in new values, with what flagfiles hold.
 
     Raises:
-      UserError: an unknown flag, a value of another type, or what is no flag.
+      UserError: an unknown flag, a value of another type, what is no flag, or a
+        flagfile that cannot be read.
     """
     ignored = []
     if values is None:
-        values = flags.FlagValues()
+        values = OurFlagfiles()
         ignored = [f"--undefok={','.join(RETIRED)}"]  # absl's own; for old flagfiles
     define_flags(values)
     try:
@@ -103,8 +115,6 @@ def read_flags(
     except flags.Error as error:
         message = " ".join(str(error).removeprefix("ERROR:: ").split())
         raise UserError(message.removeprefix("flag ")) from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"--flagfile: not UTF-8 text: {error}") from error
     except ValueError as error:  # --noNAME=VALUE
         raise UserError(str(error)) from error
     if rest:

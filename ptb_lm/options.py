@@ -97,6 +97,10 @@ def closest(word: str, known: Collection[str], likeness: float = 0.6) -> str | N
       likeness: how like it must be, from 0 to 1, see `difflib.SequenceMatcher.ratio`;
         the more words there are, the higher.
     """
+    swaps = (word[:i] + word[i : i + 2][::-1] + word[i + 2 :] for i in range(len(word)))
+    exchanged = sorted(set(known).intersection(swaps) - {word})
+    if exchanged:  # two neighbouring letters, which the ratio takes for two mistakes
+        return exchanged[0]
     close = difflib.get_close_matches(word, known, n=1, cutoff=likeness)
     return close[0] if close else None
 

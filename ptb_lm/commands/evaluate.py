@@ -6,7 +6,7 @@ It imports TensorFlow after it has read the text.
 import dataclasses
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -54,7 +54,9 @@ def run(config: Config) -> int:
 
     confidence = choice.confidence
     weights = parse_weights(choice.mixture_weights)
-    score, sentences = _scored(config, runs, text.ids, name, progress, weights)
+    score, sentences, settings = _scored(
+        config, runs, text.ids, name, progress, weights
+    )
     evaluated = Evaluated(
         name,
         ",".join(str(run.path) for run in runs),
@@ -62,12 +64,13 @@ def run(config: Config) -> int:
         _counting(config, runs[0], text),
         score,
         text.unknown(runs[0].vocabulary),
-        TokenRules.of(runs[0].config.data).are_bytes,
+        settings,
         confidence,
         perplexity_interval(sentences, confidence) if sentences else None,
+        are_bytes=TokenRules.of(runs[0].config.data).are_bytes,
     )
     if other:
-        other_score, of_other = _scored(config, [other], text.ids, name, progress)
+        other_score, of_other, _ = _scored(config, [other], text.ids, name, progress)
         evaluated = dataclasses.replace(
             evaluated, other_run=str(other.path), other_score=other_score
         )
@@ -108,11 +111,12 @@ def _scored(
     name: str,
     progress: Progress,
     weights: Sequence[float] = (),
-) -> tuple["Score", "Sentences | None"]:
+) -> tuple["Score", "Sentences | None", dict[str, Any]]:
     """Scores a text by the method that the options name, tuned first if asked for.
 
     Returns:
-      The score; and its sentences, where an interval is asked for.
+      The score; its sentences, where an interval is asked for; and what the method is
+      made of.
     """
     from ptb_lm.evaluation.confidence import Sentences
     from ptb_lm.evaluation.evaluator import Evaluator, score_run
@@ -137,10 +141,13 @@ def _scored(
         method = members.method()
     with progress.phase(f"Evaluating {name}") as update:
         if not config.evaluation.confidence:
-            return score_run(runs[0], ids, config, name, method, update), None
+            score = score_run(runs[0], ids, config, name, method, update)
+            return score, None, members.settings()
         nats = Evaluator(method).token_nats(ids, update)
     score = Score(float(nats.sum(dtype=np.float64)), len(nats))
-    return score, Sentences.of(nats, ids, runs[0].line_end_id)
+    score.check_finite()
+    sentences = Sentences.of(nats, ids, runs[0].line_end_id)
+    return score, sentences, members.settings()
 
 
 def _counting(config: Config, trained: TrainedRun, text: EncodedText) -> str:

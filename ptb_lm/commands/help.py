@@ -45,9 +45,11 @@ def help_page(complete: bool, mode: str | None = None) -> str:
         "options to other values. Options from a file: --flagfile=FILE.",
     ]
     if mode is None:
-        lines += ["The options of one mode: --mode=MODE --help."]
+        lines += ["The options of one mode: --mode=MODE --help, or --helpfull."]
     if not complete:
-        lines += ["All options: --helpfull."]
+        which = "All options" if mode is None else f"All options of --mode={mode}"
+        typed = "--helpfull" if mode is None else f"--mode={mode} --helpfull"
+        lines += [f"{which}: {typed}."]
     return "\n".join(lines)
 
 

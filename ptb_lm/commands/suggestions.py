@@ -4,6 +4,7 @@ import re
 
 from ptb_lm.config import option_groups
 from ptb_lm.options import closest
+from ptb_lm.runs.presets import presets
 
 
 def suggestion(word: str) -> str:
@@ -25,6 +26,7 @@ def suggestion(word: str) -> str:
         for option in reversed(options.values())  # of two options, the first
         for choice in option.metadata["choices"] or ()
     }
+    choices = {preset: f"--model={preset}" for preset in presets()} | choices
     if word not in names and word in choices:
         return f"; did you mean {choices[word]}?"
     meant = closest(word, names, likeness=0.75)

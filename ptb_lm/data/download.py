@@ -6,6 +6,7 @@ its place in the cache.
 """
 
 import contextlib
+import functools
 import hashlib
 import http.client
 import os
@@ -14,15 +15,12 @@ import shutil
 import tempfile
 import time
 import urllib.error
-import urllib.parse
-import urllib.request
-import urllib.response
 from collections.abc import Callable, Iterator, Mapping
-from typing import IO
 
 from ptb_lm.config import PTB_URL
 from ptb_lm.data.archive import BadArchive, extract_wanted
 from ptb_lm.data.cache_folder import default_cache_folder
+from ptb_lm.data.connection import Response, Watchdog, open_address
 from ptb_lm.errors import UserError
 from ptb_lm.system.files import expand_home
 
@@ -38,6 +36,7 @@ TIMEOUT_SECONDS = 30.0  # For one wait on the network, not for the whole downloa
 # ten hours at this speed; it is measured after a minute, which may begin slowly.
 SLOWEST_BYTES_PER_SECOND = 1_000
 SLOW_START_SECONDS = 60.0
+STARVING_SECONDS = 60.0  # without a byte of the archive, whatever else comes
 BLOCK_BYTES = 1 << 18
 
 # The real archive has 35 MB. The limit leaves room for a repacked mirror.
@@ -47,7 +46,6 @@ STAGING_PREFIX = ".ptb-download-"
 STALE_STAGING_SECONDS = 24 * 3600
 
 DownloadProgress = Callable[[int, int | None], None]
-Response = http.client.HTTPResponse | urllib.response.addinfourl
 
 
 def fetch_ptb(
@@ -127,10 +125,13 @@ def _blaming_folder(cache: pathlib.Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _blaming_address(url: str) -> Iterator[None]:
+def _blaming_address(url: str, watchdog: Watchdog) -> Iterator[None]:
     """Turns a failure of the network into a UserError that names the address."""
+    starved = f"nothing of the archive came for {STARVING_SECONDS:g} seconds"
     try:
         yield
+        if watchdog.has_bitten:
+            raise _download_failure(url, starved)
     except urllib.error.HTTPError as error:
         error.close()
         what = f"the server answered {error.code} {error.reason}"
@@ -143,6 +144,8 @@ def _blaming_address(url: str) -> Iterator[None]:
         raise _download_failure(url, what) from error
     # ValueError is what urllib raises for an address that it cannot take apart.
     except (OSError, http.client.HTTPException, ValueError) as error:
+        if watchdog.has_bitten:
+            raise _download_failure(url, starved) from error
         what = f"{error}" or type(error).__name__
         raise _download_failure(url, what) from error
 
@@ -194,51 +197,6 @@ def _check_sums(folder: pathlib.Path, md5: Mapping[str, str], url: str) -> None:
             raise _download_failure(url, what)
 
 
-class _RedirectWithinHttp(urllib.request.HTTPRedirectHandler):
-    """Follows redirects to http and https only; urllib itself allows ftp too."""
-
-    def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: http.client.HTTPMessage,
-        newurl: str,
-    ) -> urllib.request.Request | None:
-        """The request for `newurl`; raises HTTPError where it is refused."""
-        if urllib.parse.urlsplit(newurl).scheme not in ("http", "https"):
-            msg = f"{msg}, a redirect to {newurl}, which is refused"
-            raise urllib.error.HTTPError(req.full_url, code, msg, headers, fp)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _open_address(url: str) -> Response:
-    """Opens `url` for reading; the errors are those of urllib."""
-    scheme = urllib.parse.urlsplit(url).scheme
-    if scheme not in ("http", "https", "file"):
-        raise ValueError("the address must start with http://, https:// or file://")
-    opener = urllib.request.OpenerDirector()
-    # Not urllib.request.urlopen: it has ftp: and data: besides, and file: for all.
-    handlers = [
-        urllib.request.UnknownHandler,
-        urllib.request.HTTPDefaultErrorHandler,
-        urllib.request.HTTPErrorProcessor,
-    ]
-    if scheme == "file":
-        handlers.append(urllib.request.FileHandler)
-    else:
-        handlers += [
-            urllib.request.ProxyHandler,
-            urllib.request.HTTPHandler,
-            urllib.request.HTTPSHandler,
-            _RedirectWithinHttp,
-        ]
-    for handler in handlers:
-        opener.add_handler(handler())
-    return opener.open(url, timeout=TIMEOUT_SECONDS)
-
-
 def _declared_bytes(response: Response) -> int | None:
     """The length that the server announced, or None."""
     length = response.headers.get("Content-Length", "")
@@ -259,8 +217,10 @@ def _download(
     """
     too_long = f"it is larger than {MAX_ARCHIVE_BYTES:,} bytes"
     with contextlib.ExitStack() as stack:
-        with _blaming_address(url):
-            response = _open_address(url)
+        watchdog = stack.enter_context(Watchdog(STARVING_SECONDS))
+        blaming = functools.partial(_blaming_address, url, watchdog)
+        with blaming():
+            response = open_address(url, TIMEOUT_SECONDS, watchdog)
             stack.enter_context(response)
             total = _declared_bytes(response)
         if total is not None and total > MAX_ARCHIVE_BYTES:
@@ -268,10 +228,11 @@ def _download(
         output = stack.enter_context(open(archive, "wb"))
         done, begin = 0, time.monotonic()
         while True:
-            with _blaming_address(url):
+            with blaming():
                 block = response.read1(BLOCK_BYTES)  # as soon as there is any
             if not block:
                 break
+            watchdog.feed()
             done += len(block)
             seconds = time.monotonic() - begin
             is_slow = done < seconds * SLOWEST_BYTES_PER_SECOND

@@ -202,8 +202,9 @@ def _parts_of_files(paths: list[pathlib.Path], name: str) -> Sources:
     cuts = [0, lines * 90 // 100, lines * 95 // 100, lines]
     if not 0 < cuts[1] < cuts[2] < lines:
         raise UserError(
-            f"{name}: {lines} lines are too few to split 90/5/5 into train,"
-            " valid and test; give a folder with three files"
+            f"{name}: {lines:,} line{'s' * (lines != 1)}, too few to split 90/5/5 into"
+            " train, valid and test; put each sentence on a line, or give a folder"
+            " with three files"
         )
     pieces: dict[str, list[FileText]] = {split: [] for split in SPLITS}
     first = 0  # line of all, from 0

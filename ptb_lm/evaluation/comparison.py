@@ -20,12 +20,13 @@ class Evaluated:
       counting: "exact" or "tutorial".
       score: of the text.
       unknown: how much of the text is unknown.
-      are_bytes: whether its tokens are bytes.
+      settings: of the method, by name, see `Members.settings`.
       confidence: of the intervals; 0: there are none.
       interval: of the perplexity.
       other_run: folder of the run that it is compared with; empty: none.
       other_score: of the same text under that.
       ratio_interval: of the ratio of the two perplexities.
+      are_bytes: whether its tokens are bytes.
     """
 
     text: str
@@ -34,12 +35,13 @@ class Evaluated:
     counting: str
     score: Score
     unknown: UnknownTokens
-    are_bytes: bool = False
+    settings: dict[str, Any]
     confidence: float = 0.0
     interval: Interval | None = None
     other_run: str = ""
     other_score: Score | None = None
     ratio_interval: Interval | None = None
+    are_bytes: bool = False
 
     def to_json(self) -> str:
         """As a JSON object on one line."""
@@ -51,6 +53,7 @@ class Evaluated:
             "counting": self.counting,
             "weights": self.weights,
             "run": self.run,
+            **self.settings,
         }
         if self.interval:
             entry["confidence"] = self.confidence

@@ -179,12 +179,15 @@ def score_run(
       after_chunk: as `Evaluator.tutorial` takes it.
 
     Raises:
-      UserError: the text is too short.
+      UserError: the text is too short, or the perplexity is not finite.
     """
     training = run.config.training
     evaluator = Evaluator(method)
     check_length(name, len(ids), 1, 1)
     if config.evaluation.counting == "tutorial":
         batch = training.batch_size, training.num_steps
-        return evaluator.tutorial(ids, *batch, after_chunk)
-    return evaluator.exact(ids, after_chunk)
+        score = evaluator.tutorial(ids, *batch, after_chunk)
+    else:
+        score = evaluator.exact(ids, after_chunk)
+    score.check_finite()
+    return score

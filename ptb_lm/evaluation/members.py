@@ -1,9 +1,10 @@
 """The runs and n-grams of an evaluation, and the one method that they make together."""
 
+import dataclasses
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -99,12 +100,40 @@ class Members:
         members = self._methods()
         if len(members) == 1:
             return members[0]
-        weights = (
-            self._weights or self._tuned_weights() or [1 / len(members)] * len(members)
-        )
+        weights = self._mixture_weights(len(members))
+        used = [m for m, w in zip(members, weights, strict=True) if w > 0]
+        if len(used) == 1:
+            return used[0]
         if self._config.evaluation.mixture == "log":
             return LogMixture(cast(list[DistributionMethod], members), weights)
         return LinearMixture(members, weights)
+
+    def settings(self) -> dict[str, Any]:
+        """What the method is made of, for a record: options and constants by name.
+
+        Constants of dynamic evaluation and of the cache are there for each run, and
+        weights for each member of a mixture.
+        """
+        choice = self._config.evaluation
+        found: dict[str, Any] = {"method": choice.method}
+        for name in ("dynamic", "cache_size", "ngram_order", "ngram_file"):
+            if getattr(choice, name) not in ("none", 0, ""):
+                found[name] = getattr(choice, name)
+        constants = [
+            {n: v for n, v in dataclasses.asdict(each.constants).items() if v}
+            for each in self._adaptations
+        ]
+        if any(constants):
+            found["constants"] = constants
+        count = len(self._runs) + self._has_ngrams
+        if count > 1:
+            found["mixture"] = choice.mixture
+            found["mixture_weights"] = self._mixture_weights(count)
+        return found
+
+    def _mixture_weights(self, count: int) -> list[float]:
+        """Weights of so many members: those given, those tuned, or equal ones."""
+        return self._weights or self._tuned_weights() or [1 / count] * count
 
     def tune(self) -> list[tuple[str, Tuned]]:
         """Finds constants on the validation text, and keeps them with the runs.

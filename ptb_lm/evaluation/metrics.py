@@ -4,6 +4,8 @@ import dataclasses
 import math
 from typing import NamedTuple
 
+from ptb_lm.errors import UserError
+
 
 class Unit(NamedTuple):
     """A unit of surprisal, the negative logarithm of a probability.
@@ -63,6 +65,17 @@ class Score:
             "counted_tokens": self.tokens,
             "perplexity": self.perplexity if is_finite else None,
         }
+
+    def check_finite(self) -> None:
+        """Raises UserError where tokens are counted and the perplexity is not finite.
+
+        Finite weights may be so large that the network's sums are infinite.
+        """
+        if self.tokens and not math.isfinite(self.perplexity):
+            raise UserError(
+                f"the perplexity is not finite ({self.nats_per_token:g} nats a token):"
+                " the model's weights are too large"
+            )
 
     @property
     def bits_per_token(self) -> float:

@@ -25,7 +25,8 @@ def features_of(
       float32 [tokens, width].
 
     Raises:
-      UserError: the model is an export of a format without features.
+      UserError: the model is an export of a format without features, or its states
+        are not finite.
     """
     if not hasattr(model, "features"):
         raise UserError(
@@ -41,6 +42,10 @@ def features_of(
                 break
             end += 1
         found = model.features(tf.constant(texts[begin:end]))["features"].numpy()
+        if not np.isfinite(found).all():
+            raise UserError(
+                "the model's states are not finite: its weights are too large"
+            )
         for rows, length in zip(found, lengths[begin:end], strict=True):
             yield rows[:length]
         begin = end

@@ -122,7 +122,8 @@ class LoadedRun(TrainedRun):
           n scored texts, in nats. The first token counts if a line end precedes it.
 
         Raises:
-          UserError: unknown="error" and a token is unknown.
+          UserError: unknown="error" and a token is unknown, or the perplexity is not
+            finite.
         """
         read = self._read_texts(texts, unknown, close_lines=True)
         if not read:
@@ -165,7 +166,8 @@ class LoadedRun(TrainedRun):
           distribution of the token that follows.
 
         Raises:
-          UserError: unknown="error" and a token is unknown.
+          UserError: unknown="error" and a token is unknown, or the perplexity is not
+            finite.
         """
         if num_expected < 1:
             raise ValueError(f"num_expected is {num_expected}, not at least 1")
@@ -236,8 +238,9 @@ class LoadedRun(TrainedRun):
           The sum of nats and the number of tokens; `Score.perplexity` is read off them.
 
         Raises:
-          UserError: the corpus cannot be read, the text is too short, or a token is
-            unknown and there is no ``<unk>`` or unknown="error".
+          UserError: the corpus cannot be read, the text is too short, a token is
+            unknown and there is no ``<unk>`` or unknown="error", or the perplexity is
+            not finite.
         """
         config = Config.from_values({"counting": counting, **options})
         data, unknown = self.config.data, config.generation.unknown

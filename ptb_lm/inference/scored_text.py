@@ -134,6 +134,9 @@ def scored_text(
       line_end: the token that ends a line; None: the text is one line.
       leaves_out: whether the model does not read the tokens that the vocabulary lacks;
         it reads them as ``<unk>`` otherwise.
+
+    Raises:
+      UserError: the perplexity is not finite.
     """
     rows: list[ScoredToken] = []
     left, line = iter(nats), 0
@@ -144,4 +147,6 @@ def scored_text(
             read = token if token in vocabulary else UNKNOWN
             rows.append(ScoredToken(token, read, next(left), read == UNKNOWN, line))
         line += token == line_end
-    return ScoredText(rows)
+    scored = ScoredText(rows)
+    scored.score.check_finite()
+    return scored

@@ -124,39 +124,45 @@ def is_stream(path: pathlib.Path) -> bool:
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
-def read_text(path: pathlib.Path, may_be_stream: bool = False) -> str:
+def read_text(
+    path: pathlib.Path, may_be_stream: bool = False, max_bytes: int = MAX_TEXT_BYTES
+) -> str:
     """Reads a UTF-8 text file, a byte order mark dropped, line ends as they are.
 
     Args:
       path: of the file.
       may_be_stream: as in `read_bytes`.
+      max_bytes: likewise.
 
     Raises:
       UserError: as `read_bytes`, or the file is not UTF-8; the line is named.
     """
-    return decode_text(read_bytes(path, may_be_stream), str(path))
+    return decode_text(read_bytes(path, may_be_stream, max_bytes), str(path))
 
 
-def read_bytes(path: pathlib.Path, may_be_stream: bool = False) -> bytes:
+def read_bytes(
+    path: pathlib.Path, may_be_stream: bool = False, max_bytes: int = MAX_TEXT_BYTES
+) -> bytes:
     """Reads a file.
 
     Args:
       path: of the file.
       may_be_stream: whether a pipe or a device will do, because the user typed it.
+      max_bytes: the most that it may have.
 
     Raises:
-      UserError: the file cannot be read, or is larger than MAX_TEXT_BYTES.
+      UserError: the file cannot be read, or is larger than max_bytes.
     """
-    data, too_large = bytearray(), f"{path}: larger than {MAX_TEXT_BYTES:,} bytes"
+    data, too_large = bytearray(), f"{path}: larger than {max_bytes:,} bytes"
     try:
         if not may_be_stream and is_stream(path):
             raise UserError(f"{path}: cannot read: no regular file")
-        if path.stat().st_size > MAX_TEXT_BYTES:
+        if path.stat().st_size > max_bytes:
             raise UserError(too_large)
         with path.open("rb") as file:
             while block := file.read(_BLOCK_BYTES):
                 data += block
-                if len(data) > MAX_TEXT_BYTES:
+                if len(data) > max_bytes:
                     raise UserError(too_large)
     except OSError as error:
         raise UserError(f"{path}: cannot read: {error.strerror or error}") from error

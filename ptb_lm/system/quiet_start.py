@@ -19,8 +19,8 @@ from ptb_lm.errors import UserError
 def native_stderr_held_back() -> Iterator[None]:
     """Holds file descriptor 2 back.
 
-    If an error other than a UserError, which says all that matters, is raised, what was
-    held back is shown after all.
+    If an error is raised, what was held back is shown after all; but not for a
+    UserError, which says all that matters, nor where the user stops the program.
     """
     sys.stderr.flush()
     original = os.dup(2)
@@ -28,7 +28,7 @@ def native_stderr_held_back() -> Iterator[None]:
         os.dup2(held_back.fileno(), 2)
         try:
             yield
-        except UserError:
+        except (UserError, KeyboardInterrupt):
             raise
         except BaseException:
             held_back.seek(0)

@@ -202,7 +202,12 @@ class Trainer:
         """Goes on from a checkpoint; says and records what changes."""
         self._accounting.position = position = restored.position
         self._checkpoint, self._changes = restored.path, restored.changes
-        if not self._is_finished():
+        if self._is_finished():
+            self._progress.line(
+                f"Trained already, {position.epoch} epochs; --max_max_epoch=N makes the"
+                " run longer, another --save_path starts a new one"
+            )
+        else:
             self._progress.line(
                 f"Resumed {self._checkpoint} at epoch {position.epoch + 1}, step"
                 f" {position.window} of {self._windows.count(position.epoch)}"

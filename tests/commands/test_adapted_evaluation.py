@@ -8,6 +8,7 @@ import pytest
 
 import ptb_lm
 import run_ptb
+from ptb_lm.evaluation import rows
 from ptb_lm.evaluation.ngrams import estimate
 from tests.support.models import VOCABULARY, make_run
 
@@ -45,7 +46,11 @@ def evaluate(capsys, run, *options):
     return json.loads(printed.out), printed.err
 
 
-def test_neutral_settings_give_the_bits_of_plain_evaluation(runs, capsys):
+@pytest.mark.parametrize("shortest_row", [rows.SHORTEST_ROW, 60])
+def test_neutral_settings_give_the_bits_of_plain_evaluation(
+    runs, capsys, monkeypatch, shortest_row
+):
+    monkeypatch.setattr(rows, "SHORTEST_ROW", shortest_row)
     plain = evaluate(capsys, runs[0])[0]["total_nats"]
     for options in (
         ["--dynamic=sgd", "--dynamic_rate=0"],
@@ -72,6 +77,10 @@ def test_tuned_constants_are_kept_and_help(runs, capsys):
     assert tuned["perplexity"] < before["perplexity"] < plain["perplexity"]
     again = evaluate(capsys, runs[0], "--split=valid", *options)[0]
     assert again == tuned
+    (constants,) = tuned["constants"]
+    assert constants["dynamic_rate"] > 0 and constants["cache_weight"] > 0
+    assert tuned["dynamic"] == "sgd" and tuned["cache_size"] == 20
+    assert "constants" not in plain and plain["method"] == "plain"
     assert evaluate(capsys, runs[0], "--split=valid")[0] == plain
 
 
@@ -96,6 +105,10 @@ def test_ngrams_alone_and_mixed(runs, corpus, capsys):
     assert sum(map(float, weights.groups())) == pytest.approx(1, abs=1e-3)
     assert tuned["perplexity"] < alone["perplexity"] * 1.01
     assert evaluate(capsys, runs[0], "--ngram_order=3")[0] == tuned
+    assert tuned["mixture"] == "linear" and tuned["ngram_order"] == 3
+    assert tuned["mixture_weights"] == pytest.approx(
+        [float(weight) for weight in weights.groups()], rel=1e-2
+    )
 
 
 def test_an_ensemble_is_better_than_its_members(runs, capsys):

@@ -1,12 +1,16 @@
 """What the user gets wrong: one line, exit status 2, nothing written."""
 
+import os
 import pathlib
 import subprocess
 import sys
+import threading
 
 import pytest
+from absl import flags
 
 import run_ptb
+from ptb_lm.commands.flagfiles import Flagfiles
 from ptb_lm.config import option_groups
 from tests.support.files import SPLITS, TEXT, snapshot, write_corpus
 
@@ -282,6 +286,54 @@ def test_flagfile_is_not_text(fails, tmp_path):
     path = tmp_path / "bad.flags"
     path.write_bytes(b"\xff\xfe--seed=3\n")
     assert "flagfile" in fails(f"--flagfile={path}")
+
+
+@pytest.mark.parametrize("form", ["--flagfile=/dev/zero", "--flagfile /dev/zero"])
+def test_flagfile_without_end(fails, form):
+    line = fails(*form.split())
+    assert line == "--flagfile=/dev/zero: larger than 1,048,576 bytes"
+
+
+def test_flagfile_in_a_pipe(fails, tmp_path):
+    """Of a pipe that is typed all is read; one that a file names may hang."""
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(
+        target=(tmp_path / "pipe").write_text, args=("--batch_size=0\n",)
+    )
+    writer.start()
+    assert "--batch_size=0" in fails(f"--flagfile={tmp_path}/pipe")
+    writer.join()
+    (tmp_path / "my.flags").write_text(f"--flagfile={tmp_path}/pipe\n")
+    assert fails(f"--flagfile={tmp_path}/my.flags") == (
+        f"--flagfile={tmp_path}/pipe: cannot read: no regular file"
+    )
+
+
+def test_flagfile_without_a_name(fails):
+    assert fails("--flagfile") == "--flagfile: it needs the name of a file"
+
+
+def test_flagfiles_that_name_each_other(fails, tmp_path):
+    for one, other in ("ab", "ba"):
+        (tmp_path / one).write_text(f"--flagfile={tmp_path}/{other}\n")
+    assert fails(f"--flagfile={tmp_path}/a").endswith("/a: the file names itself")
+    for level in range(30):  # 2^30 lines in all
+        names = f"--flagfile={tmp_path}/{level + 1}\n" * 2
+        (tmp_path / f"{level}").write_text(names)
+    (tmp_path / "30").write_text("--seed=1\n")
+    assert "larger than" in fails(f"--flagfile={tmp_path}/0")
+
+
+def test_flagfiles_mean_what_they_mean_to_absl(tmp_path):
+    (tmp_path / "inner").write_text("--batch_size=3\n\n--nois=4\n")
+    (tmp_path / "outer").write_text(
+        f"# --seed=1\n// --seed=2\n  \n--seed=5  \n--flagfile={tmp_path}/inner\n"
+        "--prompt=a\u2028b\n"
+    )
+    typed = ["--seed=6", f"--flagfile={tmp_path}/outer", "--flagfile=", "--seed=7"]
+    expected = flags.FlagValues().read_flags_from_files(typed)
+    assert list(Flagfiles().expand(typed)) == expected
+    assert expected[1:3] == ["--seed=5", "--batch_size=3"]
 
 
 @pytest.mark.parametrize(

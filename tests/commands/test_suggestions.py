@@ -27,6 +27,8 @@ CHOICES = [
         ("--output_dir=x", "save_path"),
         ("--temprature=1", "temperature"),
         ("-seeds", "seed"),
+        ("--modle=small", "model"),
+        ("--mdoe=sample", "mode"),
     ],
 )
 def test_an_unknown_option(fails, typed, option):
@@ -54,6 +56,7 @@ def test_nothing_like_it(fails, name):
         ("--gru", "--cell=gru"),
         ("--adam", "--optimizer=adam"),
         ("--json", "--format=json"),
+        ("--small", "--model=small"),
     ],
 )
 def test_a_value_in_place_of_an_option(fails, typed, meant):
@@ -74,8 +77,11 @@ def test_a_misspelled_value(fails, name, choice):
     assert fails(typed).endswith(f"; did you mean {choice}?")
 
 
-def test_a_misspelled_preset(fails):
-    assert fails("--model=medum").endswith("; did you mean medium?")
+@pytest.mark.parametrize(
+    "typed, meant", [("medum", "medium"), ("tset", "test"), ("samll", "small")]
+)
+def test_a_misspelled_preset(fails, typed, meant):
+    assert fails(f"--model={typed}").endswith(f"; did you mean {meant}?")
 
 
 @pytest.mark.parametrize(

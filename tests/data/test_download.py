@@ -326,6 +326,37 @@ def test_server_that_sends_a_byte_now_and_then(server, cache, monkeypatch):
     assert "less than 1,000 bytes a second" in message
 
 
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+
+
+@pytest.mark.parametrize(
+    "first, again, pause",
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.0),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n", 0.02),
+        (b"HTTP/1.1 200 OK\r\nServer: ", b"x", 0.02),
+        (CHUNKED, b"More: to come\r\n", 0.0),
+    ],
+    ids=["interim answers", "slow interim answers", "a slow head", "trailers"],
+)
+def test_server_that_sends_nothing_of_the_archive(
+    server, cache, monkeypatch, first, again, pause
+):
+    """No wait is too long, and no byte of what counts ever comes."""
+
+    def babble(handler):
+        with contextlib.suppress(OSError):
+            handler.wfile.write(first)
+            while not server.stopping.wait(pause):
+                handler.wfile.write(again)
+
+    monkeypatch.setattr(download, "STARVING_SECONDS", 0.3)
+    server.routes["/babble"] = babble
+    message = network_failure(server.url("/babble"), cache)
+    assert "nothing of the archive came for 0.3 seconds" in message
+    assert "watchdog" not in [thread.name for thread in threading.enumerate()]
+
+
 @pytest.mark.parametrize("status", [403, 404, 500, 503])
 def test_http_errors(server, cache, status):
     assert f"answered {status}" in network_failure(

@@ -1,10 +1,12 @@
 """Runs of the command line that must fail as a user's mistake does."""
 
+import math
 import re
 
 import pytest
 
 import run_ptb
+from ptb_lm.system.progress import Progress
 from tests.support.files import snapshot
 
 
@@ -18,6 +20,8 @@ def fails(tmp_path, capsys, monkeypatch):
     work = tmp_path / "work"
     work.mkdir()
     monkeypatch.chdir(work)
+    # A slow machine would say beside the error what takes long.
+    monkeypatch.setattr(Progress, "LINE_SECONDS", math.inf)
 
     def run(*arguments):
         before = snapshot(tmp_path)

@@ -75,6 +75,16 @@ def test_a_finished_run_becomes_longer(made_up, tmp_path, capsys):
     assert RunFolder(path).config().training.max_max_epoch == 4
 
 
+def test_a_finished_run_says_that_it_is_finished(made_up, tmp_path, capsys):
+    path = tmp_path / "run"
+    train(path)
+    assert "Trained already" not in capsys.readouterr().out
+    train(path)
+    output = capsys.readouterr().out
+    assert "Trained already, 2 epochs; --max_max_epoch=N makes" in output
+    assert "Resumed" not in output
+
+
 def test_a_run_that_becomes_longer_is_not_finished_meanwhile(
     made_up, monkeypatch, tmp_path
 ):
@@ -271,7 +281,9 @@ def test_a_finished_run_may_be_looked_at_anywhere(made_up, tmp_path, elsewhere, 
     elsewhere(threads=99)
     capsys.readouterr()
     assert train(tmp_path / "run", strict_resume=True) == results
-    assert snapshot(tmp_path / "run") == before and not capsys.readouterr().out
+    assert snapshot(tmp_path / "run") == before
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("Trained already, ")
 
 
 def test_a_checkpoint_of_an_older_version_is_resumed_as_before(

@@ -17,6 +17,8 @@ import tensorflow as tf
 import run_ptb
 from ptb_lm.config import DataConfig
 from ptb_lm.data.corpus import load_corpus
+from ptb_lm.errors import UserError
+from ptb_lm.inference.features import features_of
 from ptb_lm.runs.folder import RunFolder
 from ptb_lm.training.step import TrainingProgram
 from tests.support.archives import DATA, plain, special, tar_bytes, tgz, wanted
@@ -42,6 +44,7 @@ def made(tmp_path_factory):
     metadata = {"position": {}, "corpus": corpus.digest()}
     folder.checkpoints.save(0, arrays, metadata, best=True)
     folder.close()
+    (path / "pairs.tsv").write_text("the cat\tcat the\n")
     module = tf.Module()
     module.weight = tf.Variable(np.ones(1000, np.float32))
     tf.saved_model.save(module, str(path / "theirs"))
@@ -59,15 +62,16 @@ def run(made, tmp_path):
 def refuses(fails, made, run):
     """Uses the spoilt run in a mode; returns the line."""
 
-    def use(mode):
+    def use(mode, *more):
         data = f"--data_path={made}/corpus"
         arguments = {
             "train": [*OPTIONS, data],
             "evaluate": [data],
             "sample": ["--prompt=the cat"],
             "score": ["--text=the cat"],
+            "pairs": [f"--text_file={made}/pairs.tsv"],
         }.get(mode, [])
-        return fails(f"--mode={mode}", f"--save_path={run}", *arguments)
+        return fails(f"--mode={mode}", f"--save_path={run}", *arguments, *more)
 
     return use
 
@@ -197,12 +201,31 @@ def test_weights_that_are_no_numbers(refuses, run, mode, kind):
     assert refuses(mode).endswith(": embedding has what is no number")
 
 
-def test_weights_that_give_no_probabilities(refuses, run):
+@pytest.mark.parametrize(
+    "mode, said",
+    [
+        ("sample", "the model's probabilities are not finite"),
+        ("evaluate", "the perplexity is not finite (nan nats a token)"),
+        ("evaluate --confidence=0.95", "the perplexity is not finite"),
+        ("score", "the perplexity is not finite"),
+        ("pairs", "the perplexity is not finite"),
+    ],
+)
+def test_weights_that_give_no_probabilities(refuses, run, mode, said):
     folder = RunFolder(run).checkpoints
     checkpoint = folder.load("last")
     arrays = {name: np.full_like(a, 3e38) for name, a in checkpoint.arrays.items()}
     folder.save(9, arrays, checkpoint.metadata, best=True)
-    assert "the model's probabilities are not finite" in refuses("sample")
+    assert said in refuses(*mode.split())
+
+
+def test_states_that_are_not_finite():
+    class Model:
+        def features(self, texts):
+            return {"features": tf.constant([[[1.0, np.nan]]])}
+
+    with pytest.raises(UserError, match="states are not finite: its weights are too"):
+        list(features_of(Model(), ["the"], [1]))
 
 
 @pytest.mark.parametrize("kind", ["missing", "one array less"])

@@ -98,8 +98,9 @@ def shell(tmp_path_factory):
     for path in project.glob("results/*/flags.txt"):
         path.write_text(path.read_text() + PRESET)
     write_stand_in(project / "data" / "ptb")
-    for name in ("anna.txt", "tinyshakespeare.txt", "timemachine.txt"):
-        (project / name).write_text(3 * README[:3000])
+    texts = ["anna", "tinyshakespeare", "timemachine", "book", "chinese"]
+    for name in texts:
+        (project / f"{name}.txt").write_text(3 * README[:3000])
     (project / "my.txt").write_text("the company said\n")
     (project / "sentences.txt").write_text("the company said\nin new york\n")
     nbest = "1\t-3\tthe company said\n1\t-4\tin new york\n"

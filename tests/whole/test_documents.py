@@ -115,7 +115,7 @@ def test_every_flag_in_the_documents_exists():
     names = {field.name for _, fields in option_groups() for field in fields}
     names |= {"help", "helpfull", "version", "flagfile"} | {*RETIRED}
     names |= {"logdir"}  # of TensorBoard
-    names |= {"rounds", "presets", "torch_python", "other"}  # of the benchmarks
+    names |= {"rounds", "rows", "show", "torch_python", "other"}  # of the benchmarks
     names |= {"out"}  # of the example with MNIST
     names |= {"rest_api_port", "model_base_path", "model_name"}  # of the server
     others = r"(?m)^.*\b(saved_model_cli|pip|ruff|git|pre-commit)\b.*$"
