@@ -64,9 +64,7 @@ def test_lines_of_any_file(path, any_file, capsys):
     read = names_of(ANY + b"\n")
     assert len(rows) == len(read)
     words = table(printed(capsys, "--mode=score", "--each_line", "--by_word", *options))
-    assert [row["word"] for row in words] == ["\ufeffa", "\ufffd\\0", "\ufffd"] or len(
-        words
-    ) == 3
+    assert len(words) == 3 and words[2]["word"] == "\ufffd"
     found = sum(float(row["surprisal_nats"]) for row in words)
     assert found == pytest.approx(sum(float(row["surprisal_nats"]) for row in rows))
 

@@ -425,7 +425,7 @@ def test_missing_value(fails, flag):
         "--counting=none",
         "--rnn_mode=fast",
         "--dtype=float16",
-        "--token_type=byte",
+        "--token_type=syllable",
         "--format=xml",
         "--cell=transformer",
         "--loss_scale=median",
