@@ -26,12 +26,12 @@ class Keyboard:
         """Opens a folder; ValueError where it is not a whole export of words."""
         path = folder / "model.tflite"
         facts = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        if facts["format"] != 1:
-            raise ValueError(f"of format {facts['format']}, not 1")
+        if facts["format"] not in (1, 2):
+            raise ValueError(f"of format {facts['format']}, not 1 or 2")
         if hashlib.sha256(path.read_bytes()).hexdigest() != facts["sha256"]:
             raise ValueError("model.tflite is damaged, or not that of model.json")
         if facts["token_type"] != "word":
-            raise ValueError("its tokens are characters, not words")
+            raise ValueError("its tokens are characters or bytes, not words")
         # The interpreter keeps the file mapped and reads the weights where they are.
         self.step = Interpreter(str(path)).get_signature_runner()
         self.tokens, self.line_end = facts["tokens"], facts["line_end_id"]

@@ -20,7 +20,8 @@ const CHUNK = 256; // tokens that are scored at once
 export class Reader {
   // Takes the runtime, the bytes of model.onnx, and what model.json says.
   static async open(ort, model, facts) {
-    if (facts.format !== 1) throw new Error(`of format ${facts.format}, not 1`);
+    if (![1, 2].includes(facts.format))
+      throw new Error(`of format ${facts.format}, not 1 or 2`);
     const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", model));
     const hex = [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
     if (hex !== facts.sha256)
@@ -32,11 +33,13 @@ export class Reader {
     Object.assign(this, { ort, session, facts, tokens: facts.tokens });
     this.ids = new Map(facts.tokens.map((token, index) => [token, index]));
     this.words = facts.token_type === "word";
+    this.bytes = facts.token_type === "byte"; // an id is a byte of UTF-8
     this.start = facts.line_end_id === null ? [] : [facts.line_end_id];
   }
 
   // Ids of a text; closeLines ends the last line, as in a corpus.
   encode(text, closeLines) {
+    if (this.bytes) return [...new TextEncoder().encode(text)];
     const { normalize, line_end_id: lineEnd, unknown_id: unknown } = this.facts;
     if (normalize === "letters")
       text = text.replace(/[^A-Za-z]+/g, " ").replace(/^ +/, "").toLowerCase();
@@ -51,6 +54,8 @@ export class Reader {
 
   // The text of ids.
   decode(ids) {
+    if (this.bytes)
+      return new TextDecoder("utf-8", { ignoreBOM: true }).decode(Uint8Array.from(ids));
     const lineEnd = this.facts.line_end_id;
     const tokens = ids.map((id) => (id === lineEnd ? "\n" : this.tokens[id]));
     return this.words ? tokens.join(" ").replace(/ ?\n ?/g, "\n") : tokens.join("");

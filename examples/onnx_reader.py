@@ -28,8 +28,8 @@ class Reader:
         """Opens a folder; ValueError where it is not a whole export."""
         content = (folder / "model.onnx").read_bytes()
         facts = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        if facts["format"] != 1:
-            raise ValueError(f"of format {facts['format']}, not 1")
+        if facts["format"] not in (1, 2):
+            raise ValueError(f"of format {facts['format']}, not 1 or 2")
         if hashlib.sha256(content).hexdigest() != facts["sha256"]:
             raise ValueError("model.onnx is damaged, or not that of model.json")
         self.session = onnxruntime.InferenceSession(content)
@@ -41,9 +41,12 @@ class Reader:
         self.tokens, self.line_end = facts["tokens"], facts["line_end_id"]
         self.ids = {token: index for index, token in enumerate(self.tokens)}
         self.words = facts["token_type"] == "word"
+        self.bytes = facts["token_type"] == "byte"  # an id is a byte of UTF-8
 
     def encode(self, text, close_lines):
         """Ids of a text; close_lines ends the last line, as in a corpus."""
+        if self.bytes:
+            return list(text.encode())
         if self.facts["normalize"] == "letters":
             text = re.sub("[^A-Za-z]+", " ", text).lstrip(" ").lower()
         text = text.replace("\r\n", "\n")
@@ -57,6 +60,8 @@ class Reader:
 
     def decode(self, ids):
         """The text of ids."""
+        if self.bytes:
+            return bytes(ids).decode(errors="replace")
         tokens = ["\n" if i == self.line_end else self.tokens[i] for i in ids]
         text = (" " if self.words else "").join(tokens)
         return re.sub(" ?\n ?", "\n", text) if self.words else text

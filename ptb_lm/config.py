@@ -38,6 +38,12 @@ from ptb_lm.registry import (
 # What flags.txt leaves out.
 NOT_RECORDED = ("mode", "save_path", "change_options")
 RETIRED = ("allow_unknown",)  # options of older flags.txt files that nothing reads now
+# Options that bytes do not read -> the values that ask for nothing.
+BYTES_DO_NOT_READ: dict[str, tuple[Any, ...]] = {
+    "normalize": ("none",),
+    "max_vocab_size": (0,),
+    "min_count": (0, 1),
+}
 PTB_URL = "http://www.fit.vutbr.cz/~imikolov/rnnlm/simple-examples.tgz"
 
 
@@ -142,9 +148,10 @@ class DataConfig(Validated):
 
     data_path: str = option(
         "",
-        "Corpus: a folder with ptb.{train,valid,test}.txt or {train,valid,test}.txt;"
-        " or text files, separated by commas, also patterns such as 'books/*.txt',"
-        " whose lines, one file after the other, are split 90/5/5; or ptb, which"
+        "Corpus: a folder with ptb.{train,valid,test}.txt or {train,valid,test}.txt,"
+        " or with shards (train-*.txt or train/*.txt and so on, also .gz); or text"
+        " files, separated by commas, also patterns such as 'books/*.txt', whose lines"
+        " (or bytes), one file after the other, are split 90/5/5; or ptb, which"
         " downloads the Penn Treebank once. Empty: the built-in corpus.",
         known_as="data data_dir dataset corpus input input_file",
         defines_run=False,
@@ -154,8 +161,9 @@ class DataConfig(Validated):
         "word",
         "What a token is: word (white space separates words, and each line end is the"
         " token <eos>); char (every character, the line feed included; if a folder has"
-        " ptb.char.{train,valid,test}.txt, the program reads these).",
-        choices=("word", "char"),
+        " ptb.char.{train,valid,test}.txt, the program reads these); byte (every byte:"
+        " 256 tokens for any file and any language, and none is unknown).",
+        choices=("word", "char", "byte"),
         common=True,
     )
     normalize: str = option(
@@ -212,6 +220,27 @@ class DataConfig(Validated):
         defines_run=False,
         is_path=True,
     )
+    encode_workers: int = option(
+        0,
+        "Processes that encode a corpus of several files. The result is the same. 0: as"
+        " many as there are cores, at most 8.",
+        minimum=0,
+        maximum=256,
+        defines_run=False,
+        since=2,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.token_type != "byte":
+            return
+        for name, unread in BYTES_DO_NOT_READ.items():
+            value = getattr(self, name)
+            if value not in unread:
+                raise UserError(
+                    f"--{name}={value} has no effect with --token_type=byte, which"
+                    f" keeps every byte as it is; set it to {unread[0]}"
+                )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -504,6 +533,13 @@ class TrainingConfig(Validated):
         " around num_steps, or for one window in twenty around half of it; the learning"
         " rate of its step is scaled by length / num_steps; Merity et al. 2017).",
         choices=("fixed", "random"),
+        since=2,
+    )
+    shuffle_sentences: bool = option(
+        False,
+        "Whether every epoch reads the lines of the training text in a new order, drawn"
+        " at random: for a corpus whose sentences are independent of each other. The"
+        " state is carried on from one to the next all the same.",
         since=2,
     )
     loss_scale: str = option(

@@ -154,7 +154,7 @@ def _text(player: Player, view: View) -> str:
         gap = "" if is_line_end else rules.separator
     if view.unfinished:
         pieces.append(f'{gap}<span class="unfinished">{escape(view.unfinished)}</span>')
-    kind = "characters" if player.noun == "character" else "words"
+    kind = "words" if player.noun == "word" else "characters"
     if not pieces:
         pieces = ['<span class="empty">The text appears here.</span>']
     return (

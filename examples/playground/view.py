@@ -66,7 +66,8 @@ class Player:
         """Names the run as the page does."""
         self.run, self.name = run, name
         self.rules = TokenRules.of(run.config.data)
-        self.noun = {"word": "word", "char": "character"}[self.rules.token_type]
+        nouns = {"word": "word", "char": "character", "byte": "byte"}
+        self.noun = nouns[self.rules.token_type]
 
     def view(self, draft: Draft, previous: View | None = None) -> View:
         """Reads a draft.

@@ -11,7 +11,7 @@ from ptb_lm.data.unknown import percent
 from ptb_lm.data.vocabulary import UNKNOWN
 from ptb_lm.data.windows import fills_window
 
-KINDS = {"word": "words", "char": "characters"}
+KINDS = {"word": "words", "char": "characters", "byte": "bytes"}
 SMALL_SHARE = 0.02  # of tokens that became <unk>: no need to warn of less
 LONG_WORD = 10.0  # characters: words of European languages have 5 to 7 on average
 

@@ -13,12 +13,13 @@ import numpy as np
 from ptb_lm.commands.corpora import text_warnings
 from ptb_lm.commands.downloads import download_shown
 from ptb_lm.commands.mode import ADAPTATION, TRAINED_RUN, Mode
-from ptb_lm.commands.texts import STANDARD_INPUT, text_of_stdin
+from ptb_lm.commands.texts import STANDARD_INPUT, RawText
 from ptb_lm.config import Config, DataConfig
 from ptb_lm.data.corpus import corpus_name, digest_of, encode_split
 from ptb_lm.data.encoding import EncodedText, encode_text
 from ptb_lm.data.sources import absolute_data_path
 from ptb_lm.data.text_source import FileText, GivenText, TextSource
+from ptb_lm.data.token_rules import TokenRules
 from ptb_lm.data.windows import fills_window
 from ptb_lm.errors import UserError
 from ptb_lm.options import parse_weights
@@ -43,7 +44,7 @@ def run(config: Config) -> int:
     if choice.confidence and choice.counting != "exact":
         raise UserError("--confidence: it needs --counting=exact")
     runs, other = _runs(config)
-    source, progress = _source(config), Progress(sys.stderr)
+    source, progress = _source(config, runs[0]), Progress(sys.stderr)
     with progress.phase("Reading the text"):
         name, text = _read_text(config, runs[0], source)
     with progress.phase("Starting TensorFlow"):
@@ -66,6 +67,7 @@ def run(config: Config) -> int:
         settings,
         confidence,
         perplexity_interval(sentences, confidence) if sentences else None,
+        are_bytes=TokenRules.of(runs[0].config.data).are_bytes,
     )
     if other:
         other_score, of_other, _ = _scored(config, [other], text.ids, name, progress)
@@ -156,16 +158,18 @@ def _counting(config: Config, trained: TrainedRun, text: EncodedText) -> str:
     return "exact"
 
 
-def _source(config: Config) -> TextSource | None:
+def _source(config: Config, trained: TrainedRun) -> TextSource | None:
     """The text that --text_file names; None: a split is evaluated."""
+    rules = TokenRules.of(trained.config.data)
     name = config.evaluation.text_file
     if not name:
         return None
     if name == STANDARD_INPUT:
-        return GivenText(name="standard input", text=text_of_stdin())
+        given = RawText.of_stdin()
+        return GivenText(name=given.name, text=given.text(rules))
     path = files.expand_home(name)
     if files.is_stream(path):
-        return GivenText(name=name, text=files.read_text(path, may_be_stream=True))
+        return GivenText(name=name, text=RawText.of_file(name).text(rules))
     return FileText(name=name, path=path)
 
 

@@ -5,6 +5,7 @@ It imports TensorFlow after it has checked the options and the folder.
 
 import contextlib
 import json
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -27,6 +28,9 @@ from ptb_lm.system import program
 
 TOKENS_PER_CALL = 64  # where nobody watches the tokens come
 ROWS_PER_CALL = 32  # texts drawn at a time, likewise
+# Of all bytes a model may draw any; these tell a terminal to do something.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+REPLACEMENT = "\ufffd"
 
 
 def run(config: Config) -> int:
@@ -175,20 +179,27 @@ class Writer:
         if sys.stdout.isatty():
             # At the last column, some terminals begin a line of their own.
             self._breaker = LineBreaker(shutil.get_terminal_size().columns - 1)
-        self._tokens_are_words = bool(rules.separator)
+        self._tokens_are_words, self._are_bytes = bool(rules.separator), rules.are_bytes
 
     def write(self, tokens: list[str]) -> None:
         """Writes tokens and shows them at once, characters when their word ends."""
-        text = self._joiner.add(tokens)
-        if self._breaker:
-            text = self._breaker.add(text)
-            text += self._breaker.end() if self._tokens_are_words else ""
+        text = self._shown(self._joiner.add(tokens))
+        text += self._breaker.end() if self._breaker and self._tokens_are_words else ""
         self._show(text)
 
     def end(self) -> None:
         """Ends the line that was begun."""
-        rest = self._breaker.end() if self._breaker else ""
+        rest = self._shown(self._joiner.end())
+        rest += self._breaker.end() if self._breaker else ""
         self._show(rest if self._joiner.at_line_start else f"{rest}\n")
+
+    def _shown(self, text: str) -> str:
+        """A piece of text as a terminal may have it; elsewhere, as it is."""
+        if not self._breaker:
+            return text
+        if self._are_bytes:
+            text = _CONTROLS.sub(REPLACEMENT, text)
+        return self._breaker.add(text)
 
     @staticmethod
     def _show(text: str) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ptb_lm.commands.columns import to_line
 from ptb_lm.commands.mode import ADAPTATION, TRAINED_RUN, Mode
 from ptb_lm.commands.text_scorer import TextScorer
-from ptb_lm.commands.texts import named_text, open_model, stdin
+from ptb_lm.commands.texts import RawText, open_model, rules_of
 from ptb_lm.config import Config, GenerationConfig
 from ptb_lm.data.token_rules import TokenRules
 from ptb_lm.errors import UserError
@@ -36,19 +36,21 @@ def run(config: Config) -> int:
     Raises:
       UserError: there is no model, or the text cannot be read by it or is empty.
     """
-    given = named_text(config)
+    given = RawText.asked_for(config)
     model = open_model(config)
-    name, text = given or stdin()
-    if not text.strip():
-        raise UserError(f"{name}: no words to score")
+    given = given or RawText.of_stdin()
+    rules = rules_of(model)
+    text = given.text(rules)
+    if not text.strip() and not (text and rules.are_bytes):
+        raise UserError(f"{given.name}: no words to score")
     scorer = TextScorer(config, model, _adapted_method(config, model))
-    writer = Writer(config.generation, scorer.reader.rules)
+    writer = Writer(config.generation, rules)
     if not config.generation.each_line:
         writer.write(scorer.score(text), first_line=1)
         return 0
     lines = [
         (number, line)
-        for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), start=1)
+        for number, line in enumerate(rules.lines(text), start=1)
         if line.strip()
     ]
     for begin in range(0, len(lines), SENTENCES_AT_A_TIME):
@@ -89,7 +91,8 @@ class Writer:
           rules: how the model splits texts; words are words already.
         """
         self._format, self._unit = options.format, UNITS[options.log_base]
-        self._adds_up = options.by_word and rules.token_type == "char"
+        self._adds_up = options.by_word and rules.token_type != "word"
+        self._rules = rules
         self._what = "word" if options.by_word else "token"
         if self._format == "tsv":
             surprisal = f"surprisal_{self._unit.name}"
@@ -103,14 +106,15 @@ class Writer:
           scored: the text.
           first_line: number of its first line in the input, from 1.
         """
+        bits = scored.score.bits_per_token if self._rules.are_bytes else None
         if self._adds_up:
-            scored = scored.by_word()
+            scored = scored.by_word(self._rules.join)
         if self._format == "tsv":
             lines = _rows(scored, first_line, self._unit)
         elif self._format == "json":
-            lines = iter([_json(scored, self._what, self._unit)])
+            lines = iter([_json(scored, self._what, self._unit, bits)])
         else:
-            lines = _table(scored, self._what, self._unit)
+            lines = _table(scored, self._what, self._unit, bits)
         for line in lines:
             print(line)
         sys.stdout.flush()
@@ -125,8 +129,8 @@ def _rows(scored: ScoredText, first_line: int, unit: Unit) -> Iterator[str]:
             yield to_line([first_line + line, number, row.written, surprisal, unknown])
 
 
-def _json(scored: ScoredText, what: str, unit: Unit) -> str:
-    """A JSON object on one line."""
+def _json(scored: ScoredText, what: str, unit: Unit, bits: float | None) -> str:
+    """A JSON object on one line; `bits` are those a byte, of bytes."""
     nats, score = scored.nats, scored.score
     entry = {
         f"{what}s": scored.tokens,
@@ -138,10 +142,14 @@ def _json(scored: ScoredText, what: str, unit: Unit) -> str:
         **scored.unknown.to_json(),
         f"unknown_{what}s": scored.unknown_tokens,
     }
+    if bits is not None:
+        entry["bits_per_byte"] = bits if math.isfinite(bits) else None
     return json.dumps(entry, ensure_ascii=False)
 
 
-def _table(scored: ScoredText, what: str, unit: Unit) -> Iterator[str]:
+def _table(
+    scored: ScoredText, what: str, unit: Unit, bits: float | None
+) -> Iterator[str]:
     """A line for each token that the model reads, and one on all of them."""
     tokens = [*map(printable, scored.tokens)]
     width = min(max(map(columns, [what, *tokens])), WIDEST_TOKEN)
@@ -163,6 +171,7 @@ def _table(scored: ScoredText, what: str, unit: Unit) -> Iterator[str]:
         f"perplexity {score.perplexity:.3f}"
         f" ({score.nats_per_token / unit.nats:.5f} {unit.name} a {what};"
         f" {score.tokens:,} {what}s counted{unknown})"
+        + (f"; {bits:.5f} bits a byte" if bits is not None else "")
     )
 
 

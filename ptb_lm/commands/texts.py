@@ -1,17 +1,20 @@
 """What commands on texts share: the model, and standard input."""
 
+import dataclasses
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ptb_lm.config import Config
+from ptb_lm.data.byte_tokens import to_bytes, to_text
 from ptb_lm.data.encoding import EncodedText, encode_tokens, stand_in
 from ptb_lm.data.token_rules import TokenRules
 from ptb_lm.data.unknown import cut_off
 from ptb_lm.data.vocabulary import UNKNOWN, Vocabulary
 from ptb_lm.errors import UserError
 from ptb_lm.reports.layout import printable
+from ptb_lm.runs.folder import RunFolder
 from ptb_lm.runs.resuming import run_path
 from ptb_lm.system import files, program
 from ptb_lm.system.quiet_start import start_tensorflow
@@ -37,6 +40,14 @@ def open_model(config: Config) -> Any:
     return open_text_model(path, config.evaluation.weights)
 
 
+def rules_of(model: Any) -> TokenRules:
+    """How a model from `open_model` splits texts into tokens."""
+    from ptb_lm.inference.opening import told_by
+
+    facts = told_by(model)
+    return TokenRules(facts["token_type"], facts.get("normalize", "none"))
+
+
 class Reader:
     """Encodes texts by a model's vocabulary, and names each unknown token once.
 
@@ -52,11 +63,7 @@ class Reader:
           model: from `open_model`.
           unknown: --unknown.
         """
-        from ptb_lm.inference.opening import told_by
-
-        self._model = model
-        facts = told_by(model)
-        self.rules = TokenRules(facts["token_type"], facts.get("normalize", "none"))
+        self._model, self.rules = model, rules_of(model)
         self.vocabulary = Vocabulary(
             [token.decode() for token in model.vocabulary()["tokens"].numpy().tolist()]
         )
@@ -79,7 +86,9 @@ class Reader:
 
         found: list[list[str]] = []
         for begin in range(0, len(texts), TEXTS_AT_A_TIME):
-            batch = tf.constant(texts[begin : begin + TEXTS_AT_A_TIME])
+            batch = tf.constant(
+                [to_bytes(text) for text in texts[begin : begin + TEXTS_AT_A_TIME]]
+            )
             rows = self._model.split(batch)["tokens"].numpy().tolist()
             found += [[token.decode() for token in row if token] for row in rows]
         return found
@@ -126,6 +135,66 @@ def lines_of_stdin() -> Iterator[str]:
         raise UserError(f"standard input: {error.strerror}") from error
 
 
+@dataclasses.dataclass(frozen=True)
+class RawText:
+    """A text that somebody gives, before it is known how it is to be read.
+
+    Attributes:
+      name: what to call it in an error.
+      data: its bytes.
+    """
+
+    name: str
+    data: bytes
+
+    @classmethod
+    def of_file(cls, name: str) -> "RawText":
+        """Reads a file or a pipe; UserError as `files.read_bytes`."""
+        path = files.expand_home(name)
+        return cls(name, files.read_bytes(path, may_be_stream=True))
+
+    @classmethod
+    def of_stdin(cls) -> "RawText":
+        """All of standard input; UserError where it cannot be read."""
+        _ask_for_text()
+        try:
+            return cls("standard input", sys.stdin.buffer.read())
+        except OSError as error:
+            raise UserError(f"standard input: {error.strerror}") from error
+
+    @classmethod
+    def asked_for(cls, config: Config) -> "RawText | None":
+        """The text of --text or --text_file; None: standard input.
+
+        Raises:
+          UserError: the file cannot be read, or is not UTF-8 and the model that
+            --save_path names does not read bytes.
+        """
+        if config.generation.text != STANDARD_INPUT:
+            return cls("--text", to_bytes(config.generation.text))
+        if config.evaluation.text_file in ("", STANDARD_INPUT):
+            return None
+        given = cls.of_file(config.evaluation.text_file)
+        flags = run_path(config) / "flags.txt"
+        # Of an export alone it is not known yet.
+        if (
+            flags.is_file()
+            and not TokenRules.of(RunFolder(flags.parent).config().data).are_bytes
+        ):
+            given.text(TokenRules())
+        return given
+
+    def text(self, rules: TokenRules) -> str:
+        """The text as a model reads it; bytes need not be UTF-8.
+
+        Raises:
+          UserError: it is not UTF-8, and the tokens are not bytes.
+        """
+        if rules.are_bytes:
+            return to_text(self.data)
+        return files.decode_text(self.data, self.name)
+
+
 def named_text(config: Config) -> tuple[str, str] | None:
     """The text of --text or --text_file, and what to call it; None: standard input.
 
@@ -156,6 +225,11 @@ def text_of_stdin() -> str:
     Raises:
       UserError: as `lines_of_stdin`.
     """
+    _ask_for_text()
+    return "".join(lines_of_stdin())
+
+
+def _ask_for_text() -> None:
+    """On a terminal, says how to end a text."""
     if sys.stdin.isatty():
         print("Type a text; Ctrl-D on a line of its own ends it.", file=sys.stderr)
-    return "".join(lines_of_stdin())

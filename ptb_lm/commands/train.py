@@ -53,8 +53,9 @@ def run(config: Config) -> int:
         output = None if is_chief else stack.enter_context(open(os.devnull, "w"))
         progress = Progress(output)
         vocabulary = given_vocabulary(config)
-        with progress.phase("Reading the corpus"), download_shown(progress) as show:
-            corpus = load_corpus(config.data, show, vocabulary)
+        reading = progress.phase("Reading the corpus")
+        with reading as update, download_shown(progress) as show:
+            corpus = load_corpus(config.data, show, vocabulary, update)
         for line in corpus_lines(corpus, config):
             progress.line(line)
         for warning in corpus_warnings(corpus, config) if is_chief else ():
@@ -146,12 +147,14 @@ def _table(scores: dict[str, SplitScores]) -> str:
         f" {each.valid_perplexity_exact:>13.2f} {each.test_perplexity:>9.2f}"
         for label, each in scores.items()
     ]
-    rows += [
-        f"{label:>24} {each.valid_bits_per_character:.3f} valid,"
-        f" {each.test_bits_per_character:.3f} test, bits a character"
-        for label, each in scores.items()
-        if each.test_bits_per_character is not None
-    ]
+    for kind in ("character", "byte"):
+        for label, each in scores.items():
+            valid = getattr(each, f"valid_bits_per_{kind}")
+            test = getattr(each, f"test_bits_per_{kind}")
+            if test is not None:
+                rows.append(
+                    f"{label:>24} {valid:.3f} valid, {test:.3f} test, bits a {kind}"
+                )
     return "\n".join(rows)
 
 

@@ -23,6 +23,7 @@ from ptb_lm.data.encoding import (
 from ptb_lm.data.sources import find_sources, is_pattern, listed
 from ptb_lm.data.token_rules import TokenRules
 from ptb_lm.data.vocabulary import Vocabulary
+from ptb_lm.system.progress import Update
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Corpus:
 
     Attributes:
       name: short name of the corpus, for run folders and tables.
-      splits: "train", "valid", "test" -> ids, int32 [tokens].
+      splits: "train", "valid", "test" -> ids [tokens]: int32, or uint16 where the
+        cache keeps them so.
       vocabulary: of the training text.
       floor_perplexity: the lowest perplexity that any model can reach in the
         long run, where the source of the text is known; else None.
@@ -49,7 +51,7 @@ class Corpus:
         content = hashlib.sha256("\0".join(self.vocabulary.tokens).encode())
         for split, ids in self.splits.items():
             content.update(f"{split} {len(ids)}".encode())
-            content.update(ids.data)
+            _add(content, ids)
         return content.hexdigest()
 
     @functools.cached_property
@@ -66,6 +68,11 @@ class Corpus:
             for split, ids in self.splits.items()
         }
 
+    def line_end_id(self, config: DataConfig) -> int | None:
+        """Id of the token of a line end; None where the vocabulary has none."""
+        token, tokens = TokenRules.of(config).line_end, self.vocabulary.tokens
+        return tokens.index(token) if token in self.vocabulary else None
+
     def token_counts(self) -> np.ndarray:
         """How often each token is in the training text, int64 [vocabulary]."""
         ids, counts = self.splits["train"], np.zeros(len(self.vocabulary), np.int64)
@@ -77,8 +84,17 @@ class Corpus:
 
 
 def digest_of(ids: np.ndarray) -> str:
-    """Fingerprint of a text, int32 [tokens]."""
-    return hashlib.sha256(ids.data).hexdigest()
+    """Fingerprint of a text [tokens], the same whatever the type of its ids."""
+    content = hashlib.sha256()
+    _add(content, ids)
+    return content.hexdigest()
+
+
+def _add(content: "hashlib._Hash", ids: np.ndarray) -> None:
+    """Adds ids to a fingerprint as int32, piece by piece."""
+    for begin in range(0, len(ids), COUNTED_AT_A_TIME):
+        piece = ids[begin : begin + COUNTED_AT_A_TIME]
+        content.update(np.ascontiguousarray(piece, np.int32).data)
 
 
 def corpus_name(data_path: str) -> str:
@@ -98,6 +114,7 @@ def load_corpus(
     config: DataConfig,
     progress: DownloadProgress | None = None,
     vocabulary: Vocabulary | None = None,
+    update: Update = lambda *_: None,
 ) -> Corpus:
     """Reads and encodes the corpus that a configuration names.
 
@@ -105,13 +122,15 @@ def load_corpus(
       config: where the text is, and what a token is.
       progress: of a download, as `download.fetch_ptb` takes it.
       vocabulary: of a trained model; None: that of the training text.
+      update: as `encode_once` takes it.
 
     Raises:
       UserError: a file is missing, empty or not UTF-8; or, with --min_count=1, the
         valid or test text has a token that the training text lacks where there is
         no `<unk>`.
     """
-    encoded = encode_once(find_sources(config, progress), config, vocabulary)
+    sources = find_sources(config, progress)
+    encoded = encode_once(sources, config, vocabulary, update)
     splits = {split: _used(ids, split, config) for split, ids in encoded.splits.items()}
     name = corpus_name(config.data_path)
     floor = _floor_perplexity(config)

@@ -2,11 +2,12 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from ptb_lm.config import DataConfig
+from ptb_lm.data.byte_tokens import BYTE_NAMES
 from ptb_lm.data.text_source import Block, Sources, TextSource
 from ptb_lm.data.token_rules import TokenRules
 from ptb_lm.data.unknown import UnknownTokens, cut_off
@@ -14,7 +15,7 @@ from ptb_lm.data.vocabulary import UNKNOWN, Vocabulary
 from ptb_lm.errors import UserError
 from ptb_lm.system.memory import check_fits
 
-RARE = 2  # tokens that a training text has fewer times are rare; see `_min_count`
+RARE = 2  # tokens that a training text has fewer times are rare; see `vocabulary_of`
 COUNTED_AT_A_TIME = 2**20  # ids
 
 
@@ -106,7 +107,7 @@ def build_vocabulary(
     Args:
       sources: the texts; of the others it matters only whether they have a token that
         the training text lacks, see --min_count.
-      config: what a token is, and which of them are kept.
+      config: what a token is, and which of them are kept. Bytes are kept all.
 
     Returns:
       The vocabulary, and what was found out on the way; nothing is replaced yet.
@@ -116,38 +117,58 @@ def build_vocabulary(
         ends, or has one distinct character.
     """
     train, rules, counts = sources["train"], TokenRules.of(config), Counter[str]()
+    if rules.are_bytes:
+        return Vocabulary(BYTE_NAMES), TextFacts()
     for block in train.blocks():
         counts.update(_tokens(train, block.text, rules))
+    return vocabulary_of(
+        counts, train, config, lambda: _has_unknown(sources, counts, rules)
+    )
+
+
+def vocabulary_of(
+    counts: Counter[str],
+    train: TextSource,
+    config: DataConfig,
+    has_unknown: Callable[[], bool],
+) -> tuple[Vocabulary, TextFacts]:
+    """Builds the vocabulary of a training text whose tokens were counted.
+
+    Args:
+      counts: how often each token is in it.
+      train: the text, for an error.
+      config: as in `build_vocabulary`, like what is returned and raised.
+      has_unknown: whether another text of the corpus has a token that this one lacks.
+    """
+    rules = TokenRules.of(config)
     words = {t: n for t, n in counts.items() if not rules.is_blank(t)}
     if not words:
-        raise _no_words(train)
+        raise no_words(train)
     if len(words) == 1 and config.token_type == "char":
         raise UserError(
             f"{train.name}: the {train.part} has one distinct character; there is"
             " nothing to learn from it"
         )
-    min_count = config.min_count or _min_count(sources, counts, config)
+    min_count = config.min_count
+    if not min_count:
+        # Rare tokens are left to <unk> where that is needed and there is none
+        # otherwise. So texts that could be read without are read as they always were.
+        has_one = UNKNOWN in counts or config.max_vocab_size
+        min_count = RARE if not has_one and has_unknown() else 1
     length = sum(len(t) * n for t, n in words.items()) / sum(words.values())
     vocabulary = Vocabulary.from_counts(counts, config.max_vocab_size, min_count)
     return vocabulary, TextFacts(min_count, length)
 
 
-def _min_count(sources: Sources, counts: Counter[str], config: DataConfig) -> int:
-    """What --min_count=0 comes to, by the counts of the training text.
-
-    Rare tokens are left to ``<unk>`` where that is needed and there is none otherwise.
-    So the texts that could be read without are read as they always were.
-    """
-    if UNKNOWN in counts or config.max_vocab_size:
-        return 1
-    rules, known = TokenRules.of(config), counts.keys()
-    is_needed = any(
+def _has_unknown(sources: Sources, counts: Counter[str], rules: TokenRules) -> bool:
+    """Whether the valid or test text has a token that the training text lacks."""
+    known = counts.keys()
+    return any(
         not known >= set(_tokens(source, block.text, rules))
         for split, source in sources.items()
         if split != "train"
         for block in source.blocks()
     )
-    return RARE if is_needed else 1
 
 
 def encode_text(
@@ -200,9 +221,12 @@ def encode_blocks(
     Raises:
       UserError: the text cannot be read, has no words but line ends, or has a token
         that the vocabulary lacks while there is no ``<unk>`` or --unknown=error; the
-        error names the token and the line.
+        error names the token and the line. Of bytes: there are none.
     """
     rules, empty = TokenRules.of(config), True
+    if rules.are_bytes:
+        yield from _byte_ids(source)
+        return
     for block in source.blocks():
         tokens = _tokens(source, block.text, rules)
         empty = empty and all(map(rules.is_blank, tokens))
@@ -212,7 +236,17 @@ def encode_blocks(
             token = error.args[0]
             raise _unknown_token(token, source, block, config, unknown) from error
     if empty:
-        raise _no_words(source)
+        raise no_words(source)
+
+
+def _byte_ids(source: TextSource) -> Iterator[EncodedText]:
+    """The bytes of a text as ids; UserError where it has none, or cannot be read."""
+    empty = True
+    for data in source.byte_blocks():
+        empty = False
+        yield EncodedText(np.frombuffer(data, np.uint8).astype(np.int32))
+    if empty:
+        raise UserError(f"{source.name}: the {source.part} is empty")
 
 
 def encode_tokens(
@@ -287,7 +321,7 @@ def _unknown_token(
         for number, line in enumerate(lines)
         if token in _tokens(source, f"{line}\n", rules)
     )
-    kind = {"word": "word", "char": "character"}[config.token_type]
+    kind = {"word": "word", "char": "character", "byte": "byte"}[config.token_type]
     place = (
         f"{block.name}, line {block.line + before}: the {kind} {cut_off(token)!r} is"
         " not in"
@@ -308,6 +342,6 @@ def _unknown_token(
     )
 
 
-def _no_words(source: TextSource) -> UserError:
+def no_words(source: TextSource) -> UserError:
     """What to raise for a text of nothing but line ends."""
     return UserError(f"{source.name}: no words in the {source.part}")

@@ -16,6 +16,7 @@ from typing import BinaryIO
 from ptb_lm.config import DataConfig
 from ptb_lm.data import download, english
 from ptb_lm.data.cache_folder import cache_folder
+from ptb_lm.data.shard_layout import COMPRESSED, texts_of_shards
 from ptb_lm.data.text_source import (
     SPLITS,
     FileText,
@@ -28,7 +29,11 @@ from ptb_lm.system import files
 
 _SPACED_PREFIX = "ptb.char."  # of the character version of the Penn Treebank
 # Beginnings of file names, those that are looked for first at the front.
-_PREFIXES = {"word": ("ptb.", ""), "char": (_SPACED_PREFIX, "ptb.", "")}
+_PREFIXES = {
+    "word": ("ptb.", ""),
+    "char": (_SPACED_PREFIX, "ptb.", ""),
+    "byte": ("ptb.", ""),
+}
 
 
 def find_sources(
@@ -55,11 +60,18 @@ def find_sources(
     if len(paths) == 1 and paths[0].is_dir():
         return _files_in_folder(paths[0], config.token_type)
     for path in paths:
+        if path.name.endswith(COMPRESSED) and config.token_type != "byte":
+            raise UserError(
+                f"--data_path={path}: a compressed file cannot be split 90/5/5;"
+                " decompress it, or give a folder with train, valid and test files"
+            )
         if not path.is_file():
             kind = "no regular file"
             if len(paths) == 1:
                 kind = "neither a folder nor a regular file"
             raise UserError(f"--data_path={path}: {kind}")
+    if config.token_type == "byte":
+        return _shares_of_files(paths, config.data_path)
     return _parts_of_files(paths, config.data_path)
 
 
@@ -146,11 +158,13 @@ def _existing(name: str) -> pathlib.Path:
 
 
 def _files_in_folder(folder: pathlib.Path, token_type: str) -> Sources:
-    """ptb.{train,valid,test}.txt or {train,valid,test}.txt of a folder.
+    """ptb.{train,valid,test}.txt, shards, or {train,valid,test}.txt of a folder.
 
     For characters, ptb.char.{train,valid,test}.txt come first.
     """
     for prefix in _PREFIXES[token_type]:
+        if not prefix and (texts := texts_of_shards(folder, token_type)):
+            return texts
         paths = {split: folder / f"{prefix}{split}.txt" for split in SPLITS}
         missing = [path.name for path in paths.values() if not path.is_file()]
         if not missing:
@@ -208,6 +222,50 @@ def _parts_of_files(paths: list[pathlib.Path], name: str) -> Sources:
         )
         for split in SPLITS
     }
+
+
+def _shares_of_files(paths: list[pathlib.Path], name: str) -> Sources:
+    """The bytes of files, one after the other: 90 % to train, 5 % valid, 5 % test.
+
+    So enwik8 and text8 are split as they are in publications.
+
+    Args:
+      paths: the files, in this order.
+      name: what to call all of them in an error.
+
+    Raises:
+      UserError: a file cannot be found, or there are too few bytes to be split.
+    """
+    sizes = [FileText(name=str(path), path=path).num_bytes() for path in paths]
+    total = sum(sizes)
+    name = str(paths[0]) if len(paths) == 1 else name
+    cuts = [0, total * 90 // 100, total * 95 // 100, total]
+    if not 0 < cuts[1] < cuts[2] < total:
+        raise UserError(
+            f"{name}: {total} bytes are too few to split 90/5/5 into train, valid and"
+            " test; give a folder with three files"
+        )
+    ends = list(itertools.accumulate(sizes, initial=0))
+    found: Sources = {}
+    for split, (first, last) in zip(SPLITS, itertools.pairwise(cuts), strict=True):
+        pieces = [
+            FileText(
+                name=str(path),
+                part=f"{split} text",
+                path=path,
+                begin=max(first - begin, 0),
+                end=min(last, end) - begin,
+                are_lines=False,
+            )
+            for path, (begin, end) in zip(paths, itertools.pairwise(ends), strict=True)
+            if max(first, begin) < min(last, end)
+        ]
+        found[split] = pieces[0]
+        if len(paths) > 1:
+            found[split] = JoinedText(
+                name=name, part=f"{split} text", pieces=tuple(pieces)
+            )
+    return found
 
 
 def _pieces(

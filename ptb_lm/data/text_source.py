@@ -6,17 +6,24 @@ At most one block of a file is in memory, so that a corpus may be larger than me
 import abc
 import contextlib
 import dataclasses
+import gzip
 import hashlib
 import itertools
 import pathlib
+import sys
+import zlib
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
+from ptb_lm.data.byte_tokens import to_bytes
 from ptb_lm.errors import UserError
 from ptb_lm.system import files
 
 SPLITS = ("train", "valid", "test")
-BLOCK_BYTES = 1 << 22  # a few MB: large enough that the cost per block is nothing
+# Of a text that is split at a time: its tokens are then still in the processor's cache
+# when each is looked up.
+BLOCK_BYTES = 1 << 16
+READ_BYTES = 1 << 20  # of a file whose content does not matter
 
 
 class Block(NamedTuple):
@@ -51,6 +58,10 @@ class TextSource(abc.ABC):
     @abc.abstractmethod
     def blocks(self) -> Iterator[Block]:
         """Yields the text block by block."""
+
+    @abc.abstractmethod
+    def byte_blocks(self) -> Iterator[bytes]:
+        """Yields the bytes of the text as they are, at most BLOCK_BYTES at a time."""
 
     @abc.abstractmethod
     def num_bytes(self) -> int:
@@ -88,6 +99,12 @@ class GivenText(TextSource):
         """Yields the string as a whole."""
         yield Block(self.name, 1, self.text)
 
+    def byte_blocks(self) -> Iterator[bytes]:
+        """Yields the bytes of the string, see `TextSource.byte_blocks`."""
+        data = to_bytes(self.text)
+        for begin in range(0, len(data), BLOCK_BYTES):
+            yield data[begin : begin + BLOCK_BYTES]
+
     def num_bytes(self) -> int:
         """Size of the string, as far as its characters are ASCII."""
         return len(self.text)
@@ -98,7 +115,7 @@ class GivenText(TextSource):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FileText(TextSource):
-    """A UTF-8 file, or a part of it that begins and ends at line ends.
+    """A file, or a part of it.
 
     Attributes:
       path: the file.
@@ -107,6 +124,8 @@ class FileText(TextSource):
       first_line: number of its first line, from 1.
       is_closed: whether a line end is read where the part ends without one, because
         another file follows.
+      are_lines: whether the part begins and ends at line ends; bytes need not.
+      is_compressed: whether it is read through gzip; it is a whole file then.
     """
 
     path: pathlib.Path
@@ -114,6 +133,8 @@ class FileText(TextSource):
     end: int | None = None
     first_line: int = 1
     is_closed: bool = False
+    are_lines: bool = True
+    is_compressed: bool = False
 
     def blocks(self) -> Iterator[Block]:
         """Yields the text block by block.
@@ -123,15 +144,11 @@ class FileText(TextSource):
             named.
         """
         line = self.first_line
-        with self._user_errors(), self.path.open("rb") as file:
-            end = self._end()
-            file.seek(self.begin)
-            while (left := end - file.tell()) > 0:
-                data = file.read(min(BLOCK_BYTES, left))
-                if not data:  # the file has become shorter
-                    break
+        with self._opened() as (file, left):
+            while left > 0 and (data := file.read(min(BLOCK_BYTES, left))):
                 if len(data) < left:
                     data += file.readline()
+                left -= len(data)
                 if self.is_closed and not data.endswith(b"\n"):
                     data += b"\n"
                 yield Block(
@@ -139,8 +156,31 @@ class FileText(TextSource):
                 )
                 line += data.count(b"\n")
 
+    def byte_blocks(self) -> Iterator[bytes]:
+        """As `TextSource.byte_blocks`; UserError where the file cannot be read."""
+        with self._opened() as (file, left):
+            while left > 0 and (data := file.read(min(BLOCK_BYTES, left))):
+                left -= len(data)
+                yield data
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[tuple[BinaryIO, int]]:
+        """The file at the begin of the part; and how many bytes the part has at most.
+
+        Raises:
+          UserError: the file cannot be read, or is damaged.
+        """
+        with self._user_errors():
+            if self.is_compressed:
+                with gzip.open(self.path, "rb") as text:
+                    yield cast(BinaryIO, text), sys.maxsize
+                return
+            with self.path.open("rb") as file:
+                file.seek(self.begin)
+                yield file, self._end() - self.begin
+
     def num_bytes(self) -> int:
-        """Size of the part; UserError where the file cannot be found."""
+        """Size of the part, as it is on disk; UserError where there is no file."""
         with self._user_errors():
             return self._end() - self.begin
 
@@ -154,13 +194,14 @@ class FileText(TextSource):
         digest, left = hashlib.sha256(), self._end() - self.begin
         with self.path.open("rb") as file:
             file.seek(max(self.begin - 1, 0))
-            is_whole = self.begin == 0 or file.read(1) == b"\n"
-            while left and (data := file.read(min(BLOCK_BYTES, left))):
+            is_whole = self.begin == 0 or file.read(1) == b"\n" or not self.are_lines
+            while left and (data := file.read(min(READ_BYTES, left))):
                 digest.update(data)
                 left -= len(data)
         if left or not is_whole:
             raise changed_while_read(self)
-        return [digest.hexdigest(), self.is_spaced, self.is_closed]
+        compressed = ["gzip"] if self.is_compressed else []
+        return [digest.hexdigest(), self.is_spaced, self.is_closed, *compressed]
 
     def _end(self) -> int:
         """Byte after the last one of the part."""
@@ -171,6 +212,10 @@ class FileText(TextSource):
         """Turns what the file system raises into a UserError."""
         try:
             yield
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise UserError(
+                f"{self.path}: not a whole .gz file ({error}); compress it anew"
+            ) from error
         except OSError as error:
             raise UserError(
                 f"{self.path}: cannot read: {error.strerror or error}"
@@ -190,6 +235,11 @@ class JoinedText(TextSource):
     def blocks(self) -> Iterator[Block]:
         """Yields the blocks of every file; UserError as `FileText.blocks`."""
         return itertools.chain.from_iterable(piece.blocks() for piece in self.pieces)
+
+    def byte_blocks(self) -> Iterator[bytes]:
+        """Yields the bytes of every file; UserError as `FileText.byte_blocks`."""
+        blocks = (piece.byte_blocks() for piece in self.pieces)
+        return itertools.chain.from_iterable(blocks)
 
     def num_bytes(self) -> int:
         """Size of all files; UserError as `FileText.num_bytes`."""

@@ -5,11 +5,13 @@ exported model takes along; tests/inference/test_graph_tokenizer.py holds one to
 other. No other module splits a text or joins tokens.
 """
 
+import codecs
 import dataclasses
 import re
 from collections.abc import Iterable
 
 from ptb_lm.config import DataConfig
+from ptb_lm.data.byte_tokens import bytes_of, names_of, to_bytes
 from ptb_lm.data.vocabulary import END_OF_SENTENCE
 
 _NOT_LETTERS = re.compile("[^A-Za-z]+")
@@ -24,27 +26,34 @@ class TokenRules:
     Attributes:
       token_type: "word": white space separates the tokens, and every line end is the
         token ``<eos>``. "char": every character is a token, the space and the line
-        feed too.
+        feed too. "byte": every byte of the UTF-8 is a token, and nothing is changed.
       normalize: change to a text before it is split. "none"; or "letters": the letters
         A to Z become lower-case, and everything between two of them, line ends too,
         becomes one space.
 
-    Lines end in ``\n`` or ``\r\n``.
+    Lines end in ``\n`` or ``\r\n``; of bytes, in ``\n``, and ``\r`` is a token.
     """
 
     token_type: str = "word"
     normalize: str = "none"
 
     def __post_init__(self) -> None:
-        if self.token_type not in ("word", "char"):
-            raise ValueError(f"token_type is {self.token_type!r}, not word or char")
+        if self.token_type not in ("word", "char", "byte"):
+            raise ValueError(f"token_type is {self.token_type!r}: word, char or byte")
         if self.normalize not in ("none", "letters"):
             raise ValueError(f"normalize is {self.normalize!r}, not none or letters")
+        if self.are_bytes and self.normalize != "none":
+            raise ValueError("bytes are not normalized")
 
     @classmethod
     def of(cls, config: DataConfig) -> "TokenRules":
         """The rule that --token_type and --normalize name."""
         return cls(config.token_type, config.normalize)
+
+    @property
+    def are_bytes(self) -> bool:
+        """Whether a token is a byte."""
+        return self.token_type == "byte"
 
     @property
     def line_end(self) -> str | None:
@@ -68,6 +77,8 @@ class TokenRules:
           close_lines: whether a text of words that does not end in a line end gets
             one, as the last line of a corpus does. A prompt is left open.
         """
+        if self.are_bytes:
+            return names_of(to_bytes(text))
         text = self._normalized(text)
         if self.token_type == "char":
             return list(text)
@@ -76,6 +87,10 @@ class TokenRules:
                 text += "\n"
             text = text.replace("\n", f" {self.line_end} ")
         return text.split()
+
+    def lines(self, text: str) -> list[str]:
+        """The lines of a text, without their ends."""
+        return (text if self.are_bytes else text.replace("\r\n", "\n")).split("\n")
 
     def split_spaced(self, text: str) -> list[str]:
         """Tokens of whole lines whose characters stand apart.
@@ -94,8 +109,12 @@ class TokenRules:
         return token == self.line_end or token.isspace()
 
     def join(self, tokens: Iterable[str]) -> str:
-        """The text of tokens, as a person writes it; a line end ends a line."""
-        return TokenJoiner(self).add(tokens)
+        """The text of tokens, as a person writes it; a line end ends a line.
+
+        Bytes that are not UTF-8 become U+FFFD.
+        """
+        joiner = TokenJoiner(self)
+        return joiner.add(tokens) + joiner.end()
 
     def _normalized(self, text: str) -> str:
         r"""The text with line ends ``\n``; see `normalize`.
@@ -117,10 +136,19 @@ class TokenJoiner:
 
     def __init__(self, rules: TokenRules):
         self._line_end, self._separator = rules.line_end, rules.separator
+        self._decoder: codecs.IncrementalDecoder | None = None
+        if rules.are_bytes:
+            self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.at_line_start = True
 
     def add(self, tokens: Iterable[str]) -> str:
-        """What these tokens add to the text."""
+        """What these tokens add to the text.
+
+        The first bytes of a character are held back until its last is there. Bytes of
+        no character become U+FFFD.
+        """
+        if self._decoder:
+            return self._decoded(bytes_of(tokens), is_end=False)
         pieces = []
         for token in tokens:
             is_line_end = token == self._line_end
@@ -130,3 +158,18 @@ class TokenJoiner:
                 pieces.append(token if self.at_line_start else self._separator + token)
             self.at_line_start = is_line_end
         return "".join(pieces)
+
+    def end(self) -> str:
+        """What is left to write when no token follows: U+FFFD for part of a character.
+
+        Without bytes, it is nothing.
+        """
+        return self._decoded(b"", is_end=True) if self._decoder else ""
+
+    def _decoded(self, data: bytes, is_end: bool) -> str:
+        """The characters that are whole, or that cannot become so, with these bytes."""
+        assert self._decoder
+        text = self._decoder.decode(data, is_end)
+        if text:
+            self.at_line_start = text.endswith("\n")
+        return text

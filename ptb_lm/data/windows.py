@@ -20,6 +20,7 @@ import functools
 import numpy as np
 
 from ptb_lm.config import TrainingConfig
+from ptb_lm.data.sentences import ShuffledSentences
 from ptb_lm.errors import UserError
 
 # Of windows of random length, in tokens (Merity et al. 2017, and their code).
@@ -114,18 +115,15 @@ def draw_lengths(columns: int, num_steps: int, seed: tuple[int, int]) -> np.ndar
 def read_window(
     ids: np.ndarray, batch_size: int, num_steps: int, window: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A window in the text's order: (inputs, targets), views [batch_size, num_steps].
+    """A window in the text's order: (inputs, targets), int32 [batch_size, num_steps].
 
     Args:
-      ids: int32 [tokens].
+      ids: int32 or uint16 [tokens]; of int32, views are returned.
       batch_size: number of rows.
       num_steps: columns of a window.
       window: its number, below `count_windows`.
     """
-    rows = rows_of(ids, batch_size)
-    begin = window * num_steps
-    end = begin + num_steps
-    return rows[:, begin:end], rows[:, begin + 1 : end + 1]
+    return SequentialWindows(ids, batch_size, num_steps).read(0, window)
 
 
 def draw_pieces(num_tokens: int, num_steps: int, seed: tuple[int, int]) -> np.ndarray:
@@ -153,7 +151,7 @@ def read_pieces(
       begins: where each piece begins, int64 [pieces].
       num_steps: length of a piece.
     """
-    rows = ids[begins[:, None] + np.arange(num_steps + 1)]
+    rows = ids[begins[:, None] + np.arange(num_steps + 1)].astype(np.int32, copy=False)
     return rows[:, :-1], rows[:, 1:]
 
 
@@ -169,10 +167,34 @@ class Windows(abc.ABC):
       num_steps: columns of a window; None where they differ.
     """
 
-    def __init__(self, ids: np.ndarray, batch_size: int, num_steps: int | None):
-        """Takes the text, int32 [tokens], and the shape of a window."""
-        self._ids = ids
+    def __init__(
+        self,
+        ids: np.ndarray,
+        batch_size: int,
+        num_steps: int | None,
+        sentences: ShuffledSentences | None = None,
+    ):
+        """Takes the text and the shape of a window.
+
+        Args:
+          ids: int32 or uint16 [tokens].
+          batch_size: rows of a window.
+          num_steps: columns of a window; None where they differ.
+          sentences: the text in another order for every epoch; None: in its own.
+        """
+        self._ids, self._sentences = ids, sentences
         self.batch_size, self.num_steps = batch_size, num_steps
+
+    def _columns(
+        self, epoch: int, begin: int, end: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Inputs and targets of an epoch's streams, int32 [batch_size, columns]."""
+        if self._sentences:
+            found = self._sentences.rows(epoch, self.batch_size, begin, end + 1)
+        else:
+            found = rows_of(self._ids, self.batch_size)[:, begin : end + 1]
+        window = found.astype(np.int32, copy=False)
+        return window[:, :-1], window[:, 1:]
 
     @abc.abstractmethod
     def count(self, epoch: int) -> int:
@@ -192,8 +214,14 @@ class _EqualWindows(Windows):
 
     order: str
 
-    def __init__(self, ids: np.ndarray, batch_size: int, num_steps: int):
-        super().__init__(ids, batch_size, num_steps)
+    def __init__(
+        self,
+        ids: np.ndarray,
+        batch_size: int,
+        num_steps: int,
+        sentences: ShuffledSentences | None = None,
+    ):
+        super().__init__(ids, batch_size, num_steps, sentences)
         self._steps = num_steps
         self._count = count_windows(len(ids), batch_size, num_steps, self.order)
 
@@ -212,8 +240,9 @@ class SequentialWindows(_EqualWindows):
     order = "sequential"
 
     def read(self, epoch: int, window: int) -> tuple[np.ndarray, np.ndarray]:
-        """As `Windows.read`; views of the text."""
-        return read_window(self._ids, self.batch_size, self._steps, window)
+        """As `Windows.read`; of int32 in the text's own order, views of it."""
+        begin = int(window) * self._steps
+        return self._columns(epoch, begin, begin + self._steps)
 
 
 class RandomWindows(_EqualWindows):
@@ -241,10 +270,16 @@ class RandomWindows(_EqualWindows):
 class RandomLengthWindows(Windows):
     """Windows in the text's order whose lengths are drawn for every epoch."""
 
-    def __init__(self, ids: np.ndarray, batch_size: int, num_steps: int, seed: int):
-        """Takes the text, the rows, the base length, and the seed of the lengths."""
-        super().__init__(ids, batch_size, None)
-        self._rows = rows_of(ids, batch_size)
+    def __init__(
+        self,
+        ids: np.ndarray,
+        batch_size: int,
+        num_steps: int,
+        seed: int,
+        sentences: ShuffledSentences | None = None,
+    ):
+        """As `Windows`; also takes the base length, and the seed of the lengths."""
+        super().__init__(ids, batch_size, None, sentences)
         self._base, self._seed = num_steps, seed
         # Of this epoch and the one before, which an interval of steps may begin in.
         self._begins = functools.lru_cache(maxsize=2)(self._draw)
@@ -258,22 +293,35 @@ class RandomLengthWindows(Windows):
         return self.batch_size * int(self._begins(epoch)[window])
 
     def read(self, epoch: int, window: int) -> tuple[np.ndarray, np.ndarray]:
-        """As `Windows.read`; views of the text."""
-        begin, end = self._begins(int(epoch))[window : window + 2]
-        rows = self._rows
-        return rows[:, begin:end], rows[:, begin + 1 : end + 1]
+        """As `Windows.read`; of int32 in the text's own order, views of it."""
+        begin, end = map(int, self._begins(int(epoch))[window : window + 2])
+        return self._columns(epoch, begin, end)
 
     def _draw(self, epoch: int) -> np.ndarray:
         """Where the windows of an epoch begin, and the last ends."""
-        columns = max(self._rows.shape[1] - 1, 0)
+        columns = max(len(self._ids) // self.batch_size - 1, 0)
         return draw_lengths(columns, self._base, (self._seed, epoch))
 
 
-def training_windows(ids: np.ndarray, training: TrainingConfig) -> Windows:
-    """The windows that a configuration asks for, of a text int32 [tokens]."""
+def training_windows(
+    ids: np.ndarray, training: TrainingConfig, line_end: int | None = None
+) -> Windows:
+    """The windows that a configuration asks for.
+
+    Args:
+      ids: the text, int32 or uint16 [tokens].
+      training: the options.
+      line_end: id of the token that ends a sentence; None: no token does.
+
+    Raises:
+      UserError: as `ShuffledSentences`, if sentences are to be shuffled.
+    """
     batch = training.batch_size, training.num_steps
+    sentences = None
+    if training.shuffle_sentences:
+        sentences = ShuffledSentences(ids, line_end, training.seed)
     if training.windows == "random":
         return RandomWindows(ids, *batch, training.seed)
     if training.window_lengths == "random":
-        return RandomLengthWindows(ids, *batch, training.seed)
-    return SequentialWindows(ids, *batch)
+        return RandomLengthWindows(ids, *batch, training.seed, sentences)
+    return SequentialWindows(ids, *batch, sentences)

@@ -26,6 +26,7 @@ class Evaluated:
       other_run: folder of the run that it is compared with; empty: none.
       other_score: of the same text under that.
       ratio_interval: of the ratio of the two perplexities.
+      are_bytes: whether its tokens are bytes.
     """
 
     text: str
@@ -40,6 +41,7 @@ class Evaluated:
     other_run: str = ""
     other_score: Score | None = None
     ratio_interval: Interval | None = None
+    are_bytes: bool = False
 
     def to_json(self) -> str:
         """As a JSON object on one line."""
@@ -47,6 +49,7 @@ class Evaluated:
             "text": self.text,
             **self.score.to_json(),
             **self.unknown.to_json(),
+            **({"bits_per_byte": self.score.bits_per_token} if self.are_bytes else {}),
             "counting": self.counting,
             "weights": self.weights,
             "run": self.run,
@@ -64,10 +67,11 @@ class Evaluated:
     def to_text(self) -> str:
         """As lines."""
         score, percent = self.score, f"{100 * self.confidence:g} %"
+        token = "byte" if self.are_bytes else "token"
         lines = [
             f"{self.text}: perplexity {score.perplexity:.3f}"
             f" ({score.nats_per_token:.5f} nats or {score.bits_per_token:.5f} bits a"
-            f" token; {score.tokens:,} tokens, counted the {self.counting} way"
+            f" {token}; {score.tokens:,} {token}s, counted the {self.counting} way"
             f"{self.unknown.to_text()}; {self.weights} weights of {self.run})"
         ]
         if self.interval:

@@ -152,9 +152,9 @@ class Evaluator:
         try:
             for begin in range(0, length - 1, steps):
                 end = min(begin + steps, length - 1)
+                chunk = rows[:, begin : end + 1].astype(np.int32, copy=False)
                 yield self._method.score(
-                    tf.constant(rows[:, begin:end]),
-                    tf.constant(rows[:, begin + 1 : end + 1]),
+                    tf.constant(chunk[:, :-1]), tf.constant(chunk[:, 1:])
                 )
         finally:
             self._method.end()

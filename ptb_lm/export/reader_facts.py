@@ -7,13 +7,16 @@ import pathlib
 from typing import Any, Self
 
 from ptb_lm.config import Config
+from ptb_lm.data.token_rules import TokenRules
 from ptb_lm.export.export_format import ExportFormat
 from ptb_lm.inference.opening import metadata
 from ptb_lm.inference.state_layout import StateLayout
 from ptb_lm.model.language_model import LanguageModel
 from ptb_lm.runs.trained_run import TrainedRun
 
-FORMAT = 1  # of model.json, and of what goes into the model and comes out of it
+# Of model.json, and of what goes into the model and comes out of it. Format 2 has bytes
+# for tokens, which a reader of format 1 would take for characters.
+FORMAT, FORMAT_OF_BYTES = 1, 2
 
 
 class StepFormat(ExportFormat):
@@ -49,7 +52,8 @@ def write_folder(
 
     model.json has the vocabulary, the rule that makes tokens of text (`token_type`,
     `normalize`), the ids of ``<unk>`` and of a line end (null where there is none),
-    the parts of a state in their order, and the digest of the model's file.
+    the parts of a state in their order, and the digest of the model's file. If tokens
+    are bytes, an id is the byte, and the vocabulary has their names.
 
     Args:
       path: the folder, which is not there yet.
@@ -62,7 +66,9 @@ def write_folder(
     Raises:
       OSError: it cannot be written.
     """
-    facts: dict[str, Any] = {"format": FORMAT, **metadata(run, model)}
+    are_bytes = TokenRules.of(run.config.data).are_bytes
+    format_ = FORMAT_OF_BYTES if are_bytes else FORMAT
+    facts: dict[str, Any] = {"format": format_, **metadata(run, model)}
     facts |= {
         "export_dtype": export_dtype,
         "sha256": hashlib.sha256(content).hexdigest(),

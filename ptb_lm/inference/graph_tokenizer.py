@@ -32,7 +32,7 @@ class GraphTokenizer(tf.Module):
 
         Args:
           vocabulary: the tokens.
-          token_type: "word" or "char", see `TokenRules`.
+          token_type: "word", "char" or "byte", see `TokenRules`.
           normalize: "none" or "letters", likewise.
         """
         super().__init__()
@@ -52,13 +52,16 @@ class GraphTokenizer(tf.Module):
         r"""Tokens of the texts, whether the vocabulary has them or not.
 
         Args:
-          texts: string [n], UTF-8; bytes that are not become U+FFFD. Lines end in
-            ``\n`` or ``\r\n``.
+          texts: string [n], UTF-8; what is not becomes U+FFFD, except in a
+            model of bytes. Lines end in ``\n`` or ``\r\n``.
           close_lines: as in `TokenRules.split`.
 
         Returns:
           string [n, (tokens)].
         """
+        if self._rules.are_bytes:
+            ids = _bytes_in(texts)
+            return ids.with_flat_values(tf.gather(self.tokens, ids.flat_values))
         texts = tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", errors="replace")
         if self._rules.normalize == "letters":
             texts = tf.strings.regex_replace(texts, "[^A-Za-z]+", " ")
@@ -90,6 +93,8 @@ class GraphTokenizer(tf.Module):
           Ids, int32 [n, (t)], and how many tokens of each text the vocabulary lacks,
           int64 [n].
         """
+        if self._rules.are_bytes:
+            return (ids := _bytes_in(texts)), tf.zeros([ids.nrows()], tf.int64)
         tokens = self.split(texts, close_lines)
         ids = tokens.with_flat_values(self._table.lookup(tokens.flat_values))
         is_unknown = ids < 0
@@ -124,8 +129,14 @@ class GraphTokenizer(tf.Module):
         """Writes tokens as a person would: int32 [n, (t)] -> string [n].
 
         It puts a space between words, and none between characters; the token of a
-        line end ends a line.
+        line end ends a line. Of bytes, what is not UTF-8 becomes U+FFFD.
         """
+        if self._rules.are_bytes:
+            single = tf.constant([bytes([byte]) for byte in range(256)])
+            texts = tf.strings.unsorted_segment_join(
+                tf.gather(single, ids.flat_values), ids.value_rowids(), ids.nrows()
+            )
+            return tf.strings.unicode_transcode(texts, "UTF-8", "UTF-8", "replace")
         tokens = tf.gather(self.tokens, ids.flat_values)
         if self.line_end_id is not None:
             tokens = tf.where(ids.flat_values == self.line_end_id, "\n", tokens)
@@ -135,3 +146,10 @@ class GraphTokenizer(tf.Module):
         if self._rules.separator:
             texts = tf.strings.regex_replace(texts, " ?\n ?", "\n")
         return texts
+
+
+def _bytes_in(texts: tf.Tensor) -> tf.RaggedTensor:
+    """The bytes of texts: string [n] -> int32 [n, (t)]."""
+    single = tf.strings.bytes_split(texts)
+    values = tf.reshape(tf.io.decode_raw(single.flat_values, tf.uint8), [-1])
+    return single.with_flat_values(tf.cast(values, tf.int32))

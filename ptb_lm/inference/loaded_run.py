@@ -137,8 +137,8 @@ class LoadedRun(TrainedRun):
             self._scored(each.written, _nats(*row), unknown)
             for each, row in zip(read, rows, strict=True)
         ]
-        if by_word and self._rules.token_type == "char":
-            scored = [each.by_word() for each in scored]
+        if by_word and self._rules.token_type != "word":
+            scored = [each.by_word(self._rules.join) for each in scored]
         return [
             dataclasses.replace(each, counts_unknown=count_unknown) for each in scored
         ]

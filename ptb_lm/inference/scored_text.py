@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -77,8 +77,8 @@ class ScoredText:
         ]
         return Score(float(np.sum(counted)), len(counted))
 
-    def by_word(self) -> "ScoredText":
-        """The same of a text of characters, added up to words.
+    def by_word(self, join: Callable[[list[str]], str] = "".join) -> "ScoredText":
+        """The same of a text of characters or bytes, added up to words.
 
         The surprisal of a word is that of its characters and of the white space after
         it. So it is -log p(word | what is before it), over all words that may stand
@@ -87,6 +87,9 @@ class ScoredText:
         whitespaces of language models' subword vocabulary pose a confound for
         calculating word probabilities".) White space before the first word counts
         with that word. So every token is in one word, and the total is the same.
+
+        Args:
+          join: makes a word of its tokens.
         """
         is_blank = [row.written.isspace() for row in self.rows]
         begins = [
@@ -97,17 +100,17 @@ class ScoredText:
         ]
         bounds = [0, *begins, len(self.rows)]
         groups = [self.rows[b:e] for b, e in itertools.pairwise(bounds) if b < e]
-        return dataclasses.replace(self, rows=[_word(group) for group in groups])
+        return dataclasses.replace(self, rows=[_word(each, join) for each in groups])
 
 
-def _word(rows: list[ScoredToken]) -> ScoredToken:
-    """A word of its characters and the white space around it."""
+def _word(rows: list[ScoredToken], join: Callable[[list[str]], str]) -> ScoredToken:
+    """A word of its characters or bytes and the white space around it."""
     letters = [row for row in rows if not row.written.isspace()] or rows
     nats = [row.nats for row in rows if row.nats is not None]
     is_left_out = all(row.read is None for row in rows)
     return ScoredToken(
-        "".join(row.written for row in letters),
-        None if is_left_out else "".join(row.read or "" for row in letters),
+        join([row.written for row in letters]),
+        None if is_left_out else join([row.read for row in letters if row.read]),
         math.fsum(nats) if nats else None,
         any(row.is_unknown for row in rows),
         letters[0].line,

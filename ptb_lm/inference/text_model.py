@@ -56,7 +56,7 @@ class TextModel(tf.Module):
         Args:
           model: the model; its weights are shared, not copied.
           vocabulary: its tokens.
-          token_type: "word" or "char", see `GraphTokenizer`.
+          token_type: "word", "char" or "byte", see `GraphTokenizer`.
           normalize: what is done to texts first, "none" or "letters".
           metadata: what JSON can hold; `metadata()` tells it.
 

@@ -10,7 +10,7 @@ from ptb_lm.runs.folder import RunFolder
 from ptb_lm.runs.presets import Published, preset_config, presets, published
 from ptb_lm.runs.results import Results
 
-UNITS = {"word": "words", "char": "characters"}
+UNITS = {"word": "words", "char": "characters", "byte": "bytes"}
 PTB = ("ptb", "word", 10_000)  # Mikolov's words
 
 

@@ -23,6 +23,7 @@ _SCORES = {
     "valid": ".2f",
     "test": ".2f",
     "bits a character,\nvalid / test": ".3f",
+    "bits a byte,\nvalid / test": ".3f",
 }
 # Other numbers, which have a mean.
 _UNKNOWN = "<unk>\nin test, %"
@@ -47,6 +48,7 @@ _IMPORTANCE = (
     "train",
     "epochs",
     "bits a character,\nvalid / test",
+    "bits a byte,\nvalid / test",
     "published\nvalid / test",
     _UNKNOWN,
     "seed",
@@ -160,8 +162,10 @@ def _values(run: RecordedRun) -> dict[str, list[float]]:
     results, last = run.results, run.results.last_weights
     epoch = results.epochs[-1]
     bits = [epoch.valid_bits_per_character]
+    byte_bits = [epoch.valid_bits_per_byte]
     if last:
         bits.append(last.test_bits_per_character)
+        byte_bits.append(last.test_bits_per_byte)
     text = results.texts.get("test")
     unknown = text.unknown_share if text else 0.0
     speeds = [each.tokens_per_second for each in results.epochs]
@@ -172,6 +176,7 @@ def _values(run: RecordedRun) -> dict[str, list[float]]:
         "valid": [epoch.valid_perplexity],
         "test": [last.test_perplexity] if last else [],
         "bits a character,\nvalid / test": [b for b in bits if b is not None],
+        "bits a byte,\nvalid / test": [b for b in byte_bits if b is not None],
         _UNKNOWN: [100 * unknown] if unknown else [],
         "tokens/s": [statistics.median(speeds)],
     }

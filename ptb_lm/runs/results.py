@@ -80,6 +80,8 @@ class EpochScores(_Record):
       wall_seconds: time spent on the run by its end.
       train_bits_per_character: of a model of characters.
       valid_bits_per_character: likewise.
+      train_bits_per_byte: of a model of bytes.
+      valid_bits_per_byte: likewise.
     """
 
     epoch: int
@@ -91,6 +93,8 @@ class EpochScores(_Record):
     wall_seconds: float | None = None
     train_bits_per_character: float | None = None
     valid_bits_per_character: float | None = None
+    train_bits_per_byte: float | None = None
+    valid_bits_per_byte: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +107,8 @@ class SplitScores(_Record):
       test_perplexity: of every token of the test text except the first.
       valid_bits_per_character: of a model of characters, as valid_perplexity.
       test_bits_per_character: of a model of characters, as test_perplexity.
+      valid_bits_per_byte: of a model of bytes, as valid_perplexity.
+      test_bits_per_byte: of a model of bytes, as test_perplexity.
     """
 
     valid_perplexity: float
@@ -110,6 +116,8 @@ class SplitScores(_Record):
     test_perplexity: float
     valid_bits_per_character: float | None = None
     test_bits_per_character: float | None = None
+    valid_bits_per_byte: float | None = None
+    test_bits_per_byte: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

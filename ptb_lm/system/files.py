@@ -131,12 +131,27 @@ def read_text(
 
     Args:
       path: of the file.
+      may_be_stream: as in `read_bytes`.
+      max_bytes: likewise.
+
+    Raises:
+      UserError: as `read_bytes`, or the file is not UTF-8; the line is named.
+    """
+    return decode_text(read_bytes(path, may_be_stream, max_bytes), str(path))
+
+
+def read_bytes(
+    path: pathlib.Path, may_be_stream: bool = False, max_bytes: int = MAX_TEXT_BYTES
+) -> bytes:
+    """Reads a file.
+
+    Args:
+      path: of the file.
       may_be_stream: whether a pipe or a device will do, because the user typed it.
       max_bytes: the most that it may have.
 
     Raises:
-      UserError: the file cannot be read, is larger than max_bytes, or is not UTF-8;
-        the line is named.
+      UserError: the file cannot be read, or is larger than max_bytes.
     """
     data, too_large = bytearray(), f"{path}: larger than {max_bytes:,} bytes"
     try:
@@ -151,7 +166,7 @@ def read_text(
                     raise UserError(too_large)
     except OSError as error:
         raise UserError(f"{path}: cannot read: {error.strerror or error}") from error
-    return decode_text(bytes(data), str(path))
+    return bytes(data)
 
 
 def decode_text(data: bytes, name: str, first_line: int = 1) -> str:

@@ -23,7 +23,7 @@ embeddings {{
 
 
 def write_embeddings(
-    run: pathlib.Path, embedding: np.ndarray, vocabulary: Vocabulary, ids: np.ndarray
+    run: pathlib.Path, embedding: np.ndarray, vocabulary: Vocabulary, counts: np.ndarray
 ) -> None:
     """Writes the embeddings of the most frequent words.
 
@@ -31,7 +31,7 @@ def write_embeddings(
       run: the run's folder.
       embedding: float32 [vocabulary, width].
       vocabulary: the words; the most frequent have the lowest ids.
-      ids: the training text, int32 [tokens], for the words' counts.
+      counts: how often each is in the training text, int64 [vocabulary].
 
     Raises:
       UserError: the files cannot be written.
@@ -40,7 +40,6 @@ def write_embeddings(
     # TensorBoard takes a file for binary when it is not UTF-8, which no byte 0xff
     # is part of. As the lowest byte of a number it is worth 2^-16 of it, at most.
     rows.view(np.uint8)[0, 0] = 0xFF
-    counts = np.bincount(ids, minlength=len(vocabulary))
     lines = ["word\tcount"] + [
         f"{_label(word)}\t{count}"
         for word, count in zip(vocabulary.tokens[: len(rows)], counts, strict=False)

@@ -19,7 +19,7 @@ from ptb_lm.tensorboard.events import RUN, Events
 from ptb_lm.tensorboard.observer import Observer
 
 SENTENCES = 3  # of the validation text, whose beginnings are the prompts
-BEGINNING = {"word": 3, "char": 12}  # tokens
+BEGINNING = {"word": 3, "char": 12, "byte": 12}  # tokens; of bytes, characters
 
 
 def prompts(config: Config, corpus: Corpus) -> list[str]:
@@ -49,6 +49,8 @@ def _beginnings(corpus: Corpus, rules: TokenRules) -> list[str]:
     tokens = corpus.vocabulary.decode(corpus.splits["valid"][:1000])
     sentences = [line.strip() for line in rules.join(tokens).split("\n")]
     size = BEGINNING[rules.token_type]
+    if rules.are_bytes:  # a cut between two bytes may be inside a character
+        return [sentence[:size] for sentence in sentences if sentence][:SENTENCES]
     pieces = [rules.split(s, close_lines=False)[:size] for s in sentences if s]
     return [rules.join(piece) for piece in pieces[:SENTENCES]]
 

@@ -44,6 +44,12 @@ def check_training_options(training: TrainingConfig) -> None:
         _check_readers(training, choice, members)
     if training.window_lengths == "random":
         _check_random_lengths(training)
+    if training.shuffle_sentences and training.windows == "random":
+        raise UserError(
+            f"{_shown(training, 'shuffle_sentences')} and"
+            f" {_shown(training, 'windows')} exclude each other: pieces of the text"
+            " have a random order already"
+        )
     if training.tar and training.num_steps < 2:
         raise UserError(
             f"{_shown(training, 'tar')} compares neighbouring time steps; with"

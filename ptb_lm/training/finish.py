@@ -133,11 +133,12 @@ class Scorer:
         return SplitScores(**figures)
 
     def _bits(self, **scores: Score) -> dict[str, float]:
-        """Bits per character by split, of a model of characters; else nothing."""
-        if self._config.data.token_type != "char":
+        """Bits per character or byte by split; nothing of a model of words."""
+        kind = {"char": "character", "byte": "byte"}.get(self._config.data.token_type)
+        if not kind:
             return {}
         return {
-            f"{split}_bits_per_character": score.bits_per_token
+            f"{split}_bits_per_{kind}": score.bits_per_token
             for split, score in scores.items()
         }
 
@@ -235,7 +236,7 @@ def finish_run(
         folder.path,
         run.weights["embedding"],
         corpus.vocabulary,
-        corpus.splits["train"],
+        corpus.token_counts(),
     )
     results = dataclasses.replace(
         results, finished=True, last_weights=last, best_weights=best

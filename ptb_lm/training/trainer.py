@@ -144,7 +144,9 @@ class Trainer:
         self._program = TrainingProgram(config, len(corpus.vocabulary), devices)
         check = functools.partial(self._workers.check_meanwhile, interrupts)
         self._scorer = Scorer(config, corpus, self._program.model, progress, check)
-        self._windows = training_windows(corpus.splits["train"], training)
+        self._windows = training_windows(
+            corpus.splits["train"], training, corpus.line_end_id(config.data)
+        )
         self._stream = WindowStream(self._windows)
         self._schedule = SCHEDULES[training.schedule](training)
         self._accounting = Accounting(Position(), self._windows, training.max_grad_norm)

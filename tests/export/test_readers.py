@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from ptb_lm.data.byte_tokens import BYTE_NAMES
+from ptb_lm.data.token_rules import TokenRules
 from ptb_lm.data.vocabulary import Vocabulary
 from tests.support.corpora import ALL_RULES, HARD_PIECES, HARD_TEXTS
 from tests.support.exports import example_alone, export
@@ -37,6 +39,16 @@ def exports(exported_run, tmp_path_factory):
     for name in ("onnx", "litert"):
         export(run, name)
     return run
+
+
+# What model.json says of the tokens of a model of bytes.
+FACTS_OF_BYTES = {
+    "token_type": "byte",
+    "normalize": "none",
+    "tokens": list(BYTE_NAMES),
+    "line_end_id": 10,
+    "unknown_id": None,
+}
 
 
 def facts_of(rules):
@@ -69,6 +81,17 @@ def test_the_rule_of_the_reader_is_ours(rules, close_lines, text):
     reader = made_without_a_model(rules)
     assert reader.encode(text, close_lines) == expected
     assert reader.decode(expected) == rules.join(vocabulary.decode(expected))
+
+
+@given(text=HARD_TEXTS)
+def test_the_rule_of_the_reader_is_ours_for_bytes(text):
+    reader = onnx_reader.Reader.__new__(onnx_reader.Reader)
+    reader.take_vocabulary(FACTS_OF_BYTES)
+    ids = reader.encode(text, close_lines=True)
+    assert ids == list(text.encode())
+    for end in range(len(ids) + 1):  # also inside a character
+        written = TokenRules("byte").join(BYTE_NAMES[index] for index in ids[:end])
+        assert reader.decode(ids[:end]) == written
 
 
 def test_scores_are_those_of_the_saved_model(exports, live_model):
@@ -247,6 +270,29 @@ def test_the_rule_in_javascript_is_ours(tmp_path):
                 ids = vocabulary.encode(rules.split(text, close_lines)).tolist()
                 expected.append([ids, rules.join(vocabulary.decode(ids))])
         assert pairs == expected
+
+
+@needs_node
+def test_the_rule_of_bytes_in_javascript_is_ours(tmp_path):
+    """Also where a text is cut inside a character, or begins with U+FEFF."""
+    script = """
+import { Reader } from "./onnx_reader.mjs";
+import { readFileSync } from "node:fs";
+const { facts, texts } = JSON.parse(readFileSync(0, "utf-8"));
+const reader = new Reader(null, null, facts);
+console.log(JSON.stringify(texts.map((text) => {
+  const ids = reader.encode(text, true);
+  return [ids, ids.map((_, end) => reader.decode(ids.slice(0, end)))];
+})));
+"""
+    texts = ["", "\ufeffa\r\n\0", "\u4f60\u597d\U0001f600", "e\u0301 <eos>"]
+    found = node(tmp_path, script, {"facts": FACTS_OF_BYTES, "texts": texts})
+    for text, (ids, written) in zip(texts, found, strict=True):
+        data = text.encode()
+        assert bytes(ids) == data
+        assert written == [
+            data[:end].decode("utf-8", "replace") for end in range(len(data))
+        ]
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ptb_lm.data.byte_tokens import BYTE_NAMES, to_text
 from ptb_lm.data.token_rules import TokenRules
 from ptb_lm.data.vocabulary import Vocabulary
 from ptb_lm.inference.graph_tokenizer import GraphTokenizer
@@ -43,6 +44,20 @@ def test_tokens_are_joined_as_in_python(rules, data):
     joined = tokenizer_of(rules, tokens).join(ids).numpy().tolist()
     expected = [rules.join(tokens[index] for index in row) for row in rows]
     assert [text.decode() for text in joined] == expected
+
+
+@settings(max_examples=60)
+@given(rows=st.lists(st.binary(max_size=9), min_size=1, max_size=4))
+def test_bytes_are_split_and_joined_as_in_python(rows):
+    rules = TokenRules("byte")
+    tokenizer = tokenizer_of(rules, BYTE_NAMES)
+    ids, unknown = tokenizer.read(tf.constant(rows), close_lines=True)
+    assert ids.to_list() == list(map(list, rows)) and not unknown.numpy().any()
+    split = tokenizer.split(tf.constant(rows), close_lines=True)
+    names = [[token.decode() for token in row] for row in split.to_list()]
+    assert names == [rules.split(to_text(row), close_lines=True) for row in rows]
+    texts = [text.decode() for text in tokenizer.join(ids).numpy().tolist()]
+    assert texts == list(map(rules.join, names))
 
 
 @pytest.mark.parametrize("token_type", ["word", "char"])

@@ -226,7 +226,7 @@ def test_embeddings_are_never_taken_for_text(tmp_path, embedding):
     from tensorboard.plugins.projector import projector_plugin
 
     words = Vocabulary(["a b".replace(" ", "\t"), "\n", "é"])
-    projector.write_embeddings(tmp_path, embedding, words, np.array([0, 2, 2]))
+    projector.write_embeddings(tmp_path, embedding, words, np.array([1, 0, 2]))
     path = tmp_path / projector.FOLDER / "embedding.bytes"
     with pytest.raises(UnicodeDecodeError):
         projector_plugin._read_tensor_tsv_file(str(path))

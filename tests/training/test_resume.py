@@ -65,6 +65,7 @@ SETTINGS = {
         "--keep_prob_embedding=0.9",
         "--keep_prob_recurrent=0.6",
     ],
+    "shuffled": ["--shuffle_sentences", "--window_lengths=random", "--num_steps=7"],
     "tied_adam": ["--tied", "--optimizer=adam", "--learning_rate=0.01"],
     "adamw_cosine_ema": [
         "--optimizer=adamw",
