@@ -128,7 +128,6 @@ class RunConfig(Validated):
         known_as="device num_devices num_gpus n_gpus ngpu gpus nproc_per_node",
         parse=parse_devices,
         defines_run=False,
-        common=True,
         since=2,
     )
     join_timeout: int = option(

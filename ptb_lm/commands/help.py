@@ -45,7 +45,8 @@ def help_page(complete: bool, mode: str | None = None) -> str:
         "options to other values. Options from a file: --flagfile=FILE.",
     ]
     if mode is None:
-        lines += ["The options of one mode: --mode=MODE --help, or --helpfull."]
+        pages = "--helpfull" if complete else "--help, or --helpfull"
+        lines += [f"The options of one mode: --mode=MODE {pages}."]
     if not complete:
         which = "All options" if mode is None else f"All options of --mode={mode}"
         typed = "--helpfull" if mode is None else f"--mode={mode} --helpfull"

@@ -224,4 +224,4 @@ def test_help(flag):
             shown = f"--{option.name}={format_value(option.default)}"
             entry = f"{shown} {' '.join(help_text(option).split())}"
             assert (entry in text) == (option in expected), option.name
-    assert ("--helpfull" in text) == (flag == "--help")
+    assert ("All options: --helpfull." in text) == (flag == "--help")
