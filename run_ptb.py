@@ -26,7 +26,7 @@ from ptb_lm.registry import LOADED_PLUGINS, MODES, load_plugin
 from ptb_lm.runs import resuming
 from ptb_lm.runs.presets import preset_file
 from ptb_lm.system import program
-from ptb_lm.system.quiet_start import start_tensorflow
+from ptb_lm.system.quiet_start import import_tensorflow
 from ptb_lm.system.streams import prepare_streams
 
 EXPECTED = {bool: "true or false", int: "a whole number", float: "a number"}
@@ -165,7 +165,7 @@ def parse(arguments: Sequence[str], resume: bool = False) -> Config | None:
 def _load_plugin(name: str, typed: dict[str, Any]) -> None:
     """Runs a plugin that was typed; one that a flagfile names may be anyone's."""
     if typed.get("plugin"):
-        start_tensorflow()  # most plugins import it, which would not be quiet
+        import_tensorflow()  # most plugins do, which would not be quiet
         load_plugin(typed["plugin"])
     if name and name not in LOADED_PLUGINS:
         raise UserError(
@@ -176,8 +176,10 @@ def _load_plugin(name: str, typed: dict[str, Any]) -> None:
 
 def set_environment() -> None:
     """Sets what TensorFlow reads when it is imported; keeps what is set already."""
-    # TensorFlow's own log lines, up to warnings, are of no use to a user.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # TensorFlow's own log lines, up to warnings, are of no use to a user. Among several
+    # workers it calls an error what the program tells in a line of its own.
+    level = "3" if os.environ.get("TF_CONFIG") else "2"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", level)
     # A pool of TensorFlow's own for large buffers instead of malloc: about 50 MB
     # less at medium, and no slower.
     os.environ.setdefault("TF_CPU_ALLOCATOR_USE_BFC", "true")

@@ -17,6 +17,7 @@ from ptb_lm.options import (
     option,
     parse_bool,
     parse_cutoffs,
+    parse_devices,
     parse_distribution,
     parse_sizes,
     parse_weights,
@@ -119,6 +120,25 @@ class RunConfig(Validated):
         known_as="log_every log_interval",
         minimum=1,
         defines_run=False,
+    )
+    devices: str = option(
+        "1",
+        "Devices of this machine that share each batch: how many (GPUs, or without any,"
+        " parts of the CPU), all, gpu (the first) or cpu.",
+        known_as="device num_devices num_gpus n_gpus ngpu gpus nproc_per_node",
+        parse=parse_devices,
+        defines_run=False,
+        common=True,
+        since=2,
+    )
+    join_timeout: int = option(
+        300,
+        "Seconds that a training on several machines (TF_CONFIG) waits until all of"
+        " them are there.",
+        minimum=1,
+        maximum=86_400,
+        defines_run=False,
+        since=2,
     )
 
 

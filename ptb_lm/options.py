@@ -198,6 +198,15 @@ def parse_cutoffs(text: str) -> list[int]:
     return cutoffs
 
 
+def parse_devices(text: str) -> str | int:
+    """Reads cpu, gpu, all, or how many devices."""
+    if text in ("cpu", "gpu", "all"):
+        return text
+    if not re.fullmatch("[1-9][0-9]{0,3}", text):
+        raise ValueError("must be cpu, gpu, all, or how many, such as 2")
+    return int(text)
+
+
 def parse_distribution(text: str) -> tuple[str, float]:
     """Reads uniform:0.1, within +-0.1, or normal:0.1, of that standard deviation."""
     name, _, number = text.partition(":")

@@ -109,7 +109,7 @@ class Rule:
         self._change = tf.function(
             self._change_eagerly,
             autograph=False,
-            jit_compile=not tf.config.list_physical_devices("GPU"),
+            jit_compile=not tf.config.get_visible_devices("GPU"),
         )
 
     def learn(self, gradients: Gradients, constants: DynamicConstants) -> None:

@@ -11,7 +11,7 @@ step. Merity et al. 2017, section 4, for words and recurrent weights.)
 
 import abc
 import contextlib
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import keras
 import tensorflow as tf
@@ -21,8 +21,35 @@ from ptb_lm.errors import UserError
 from ptb_lm.model.cell import Cell, Layer
 from ptb_lm.registry import DROPOUTS
 
-# (seed, step), int64 scalars.
-SeedAndStep: TypeAlias = tuple[tf.Tensor, tf.Tensor]
+
+class Rows(NamedTuple):
+    """Rows of a batch of which another device has the others.
+
+    Attributes:
+      first: number of the first, int32 scalar.
+      own: how many they are.
+      all: how many the batch has.
+    """
+
+    first: tf.Tensor
+    own: int
+    all: int
+
+
+class SeedAndStep(NamedTuple):
+    """What decides every mask.
+
+    Attributes:
+      seed: of the run, int64 scalar.
+      step: training step, int64 scalar.
+      rows: which rows of the batch there are; None: all.
+    """
+
+    seed: tf.Tensor
+    step: tf.Tensor
+    rows: Rows | None = None
+
+
 # None: no dropout.
 DropoutSeed: TypeAlias = SeedAndStep | None
 
@@ -40,17 +67,32 @@ class Dropout(abc.ABC):
         """
 
     def __call__(
-        self, sequence: tf.Tensor, keep_prob: float, seed: tf.Tensor
+        self,
+        sequence: tf.Tensor,
+        keep_prob: float,
+        seed: tf.Tensor,
+        rows: Rows | None = None,
     ) -> tf.Tensor:
         """Keeps what the mask keeps, scaled by 1 / keep_prob.
+
+        The mask of some rows is cut out of that of the whole batch, so that it does
+        not matter how many devices share the batch.
 
         Args:
           sequence: [time, batch, width].
           keep_prob: in (0, 1].
           seed: int64 [2]; the same seed gives the same mask.
+          rows: which rows of the batch the sequence has; None: all.
         """
-        shape = self.mask_shape(tf.shape(sequence))
+        shape = tf.shape(sequence)
+        if rows is not None:
+            shape = tf.stack([shape[0], rows.all, shape[2]])
+        shape = self.mask_shape(shape)
         draws = tf.random.stateless_uniform(shape, seed, dtype=sequence.dtype)
+        if rows is not None:
+            places = rows.first + tf.range(rows.own)
+            # A mask that all rows share has one row.
+            draws = tf.gather(draws, tf.minimum(places, shape[1] - 1), axis=1)
         kept = sequence / keep_prob
         return tf.where(draws < keep_prob, kept, tf.zeros_like(sequence))
 
@@ -121,7 +163,8 @@ class ModelDropout:
         keep_prob = self._of_sequences[place]
         if seed is None or keep_prob == 1.0:
             return sequence
-        return self._kind(sequence, keep_prob, self._mask_seed(seed, place))
+        mask_seed = self._mask_seed(seed, place)
+        return self._kind(sequence, keep_prob, mask_seed, seed.rows)
 
     def words(
         self, embedded: tf.Tensor, ids: tf.Tensor, seed: DropoutSeed
@@ -172,9 +215,8 @@ class ModelDropout:
 
         Those of weights, words among them, are below zero, the others are not.
         """
-        run_seed, step = seed
-        number = step * len(self._of_sequences) + place
-        return tf.stack([run_seed, -1 - number if is_of_weights else number])
+        number = seed.step * len(self._of_sequences) + place
+        return tf.stack([seed.seed, -1 - number if is_of_weights else number])
 
 
 def weight_mask(shape: tuple[int, ...], keep_prob: float, seed: tf.Tensor) -> tf.Tensor:

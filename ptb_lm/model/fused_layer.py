@@ -142,7 +142,7 @@ class FusedLayer(_KerasLayer):
                 " only the standard activations; use rnn_mode='auto'"
             )
         return able and (
-            self.rnn_mode == "fused" or not tf.config.list_physical_devices("GPU")
+            self.rnn_mode == "fused" or not tf.config.get_visible_devices("GPU")
         )
 
 

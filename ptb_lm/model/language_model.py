@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from ptb_lm.config import Config, ModelConfig
 from ptb_lm.model.cell import Cell, Layer, LayerOptions, cell_of
-from ptb_lm.model.dropout import DropoutSeed, ModelDropout
+from ptb_lm.model.dropout import DropoutSeed, ModelDropout, SeedAndStep
 from ptb_lm.model.initializers import make_initializer
 from ptb_lm.model.softmax import Seeds, softmax_of
 
@@ -216,8 +216,8 @@ class LanguageModel(keras.Model):
           embedded: float32 [time, batch, width], rows of the embedding, after
             `drop_words` where words may be dropped.
           state: as `initial_state` gives it.
-          dropout_seed: (seed, step), int64 scalars; the masks depend on these
-            and on the place of the mask alone. None: no dropout.
+          dropout_seed: the masks depend on this and on the place of the mask alone.
+            None: no dropout.
           with_gradient: False spares what only the gradient needs.
 
         Returns:
@@ -273,7 +273,9 @@ class LanguageModel(keras.Model):
             state = self.initial_state(tf.shape(ids)[0])
         seeds = None
         if training:
-            seeds = tf.constant(self.seed, tf.int64), tf.cast(step, tf.int64)
+            seeds = SeedAndStep(
+                tf.constant(self.seed, tf.int64), tf.cast(step, tf.int64)
+            )
         ids = tf.transpose(ids)
         embedded = self.drop_words(self.embed(ids), ids, seeds)
         features, state = self.features(embedded, state, seeds)

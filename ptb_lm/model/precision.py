@@ -36,7 +36,7 @@ def check_dtype(dtype: str) -> None:
     """Raises UserError where the hardware cannot multiply in a type."""
     if dtype != "bfloat16":
         return
-    gpus = tf.config.list_physical_devices("GPU")
+    gpus = tf.config.get_visible_devices("GPU")
     for gpu in gpus:
         details = tf.config.experimental.get_device_details(gpu)
         if details.get("compute_capability", (0, 0)) < (8, 0):

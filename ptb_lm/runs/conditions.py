@@ -28,14 +28,19 @@ class Conditions:
     rounding: dict[str, Any]
 
     @classmethod
-    def of(cls, config: Config) -> Self:
-        """The conditions of the steps that this process takes by a configuration."""
+    def of(cls, config: Config, devices: int = 1) -> Self:
+        """The conditions of the steps that this process takes.
+
+        Args:
+          config: by which it takes them.
+          devices: that share each batch.
+        """
         options = {
             f"--{name}": value
             for name, value in config.run_values().items()
             if not fields_by_name()[name].metadata["is_path"]
         }
-        return cls(options, rounding())
+        return cls(options, rounding() | {"devices": devices})
 
     def to_json(self) -> dict[str, Any]:
         """As a checkpoint's metadata has them."""

@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import platform
+from typing import Any
 
 import numpy as np
 
@@ -176,6 +177,38 @@ class RunFolder:
             return Results.from_json(results)
         except (LookupError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{path}: not a run's results: {error}") from error
+
+
+class OthersFolder(RunFolder):
+    """A run's folder for a worker that is not the chief: it reads and writes nothing.
+
+    The folder need not be on its machine.
+    """
+
+    def __init__(self, path: pathlib.Path):
+        super().__init__(path)
+        self.checkpoints = _OthersCheckpoints(path)
+
+    def open_for_training(self, config: Config, vocabulary: Vocabulary) -> None:
+        """The chief does it."""
+
+    def holds_run(self) -> bool:
+        """Whatever it holds is the chief's."""
+        return True
+
+    def record_options(self, config: Config) -> None:
+        """The chief does it."""
+
+    def write_results(self, results: Results) -> None:
+        """The chief does it."""
+
+
+class _OthersCheckpoints(CheckpointFolder):
+    """The checkpoints of a folder that another worker writes."""
+
+    def save(self, *unused: Any, **also_unused: Any) -> pathlib.Path:
+        """The chief does it."""
+        return self._folder
 
 
 def _take_lock(folder: pathlib.Path) -> io.FileIO:

@@ -45,7 +45,7 @@ def provenance() -> dict[str, Any]:
             "processor": _processor_name(),
             "cores": _count_cores(),
             "system": platform.platform(),
-            "gpus": [d.name for d in tf.config.list_physical_devices("GPU")],
+            "gpus": [d.name for d in tf.config.get_visible_devices("GPU")],
         },
     }
 
@@ -64,7 +64,7 @@ def rounding() -> dict[str, Any]:
     import keras
     import tensorflow as tf
 
-    gpus = tf.config.list_physical_devices("GPU")
+    gpus = tf.config.get_visible_devices("GPU")
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
     return {
         "threads": _count_threads() or 0,

@@ -60,10 +60,19 @@ class Interrupts:
     def __exit__(self, *unused: object) -> None:
         self._cleanup.close()
 
+    @property
+    def received(self) -> int:
+        """The signal that has come; 0: none."""
+        return self._received or 0
+
+    def take(self) -> int:
+        """The signal that has come, once; 0: none."""
+        received, self._received = self.received, None
+        return received
+
     def check(self) -> None:
         """Raises Interrupted, once, if a signal has come."""
-        if self._received is not None:
-            received, self._received = self._received, None
+        if received := self.take():
             raise Interrupted(received)
 
     def was_stopped(self) -> bool:

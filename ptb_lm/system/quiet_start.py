@@ -10,9 +10,12 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from ptb_lm.errors import UserError
+
+_imported: list[Any] = []  # TensorFlow, from its import to its first operation
 
 
 @contextlib.contextmanager
@@ -39,15 +42,35 @@ def native_stderr_held_back() -> Iterator[None]:
             os.close(original)
 
 
-def start_tensorflow() -> None:
-    """Imports TensorFlow and makes it say at once what it says only once."""
+def import_tensorflow() -> None:
+    """Imports TensorFlow, which then does nothing yet."""
     if "tensorflow" in sys.modules or "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
         return
     with native_stderr_held_back():
-        import tensorflow as tf
+        import tensorflow
 
+        _imported.append(tensorflow)
+
+
+def start_tensorflow(prepare: Callable[[], Any] = lambda: None) -> Any:
+    """Imports TensorFlow and makes it say at once what it says only once.
+
+    Args:
+      prepare: called before TensorFlow's first operation, after which its devices
+        cannot be changed any more.
+
+    Returns:
+      What `prepare` returns.
+    """
+    import_tensorflow()
+    if not _imported:  # it may have said so already, or is to be heard
+        return prepare()
+    tf = _imported.pop()
+    with native_stderr_held_back():
+        prepared = prepare()
         transpose = tf.function(lambda ids: tf.transpose(ids), autograph=False)
         transpose(tf.zeros([2, 3], tf.int32))
+    return prepared
 
 
 @contextlib.contextmanager

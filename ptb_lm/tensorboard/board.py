@@ -112,3 +112,33 @@ def open_board(
         every = options.histograms_every_steps
         observers.append(Histograms(events, every, weights, gradients))
     return Board(events, observers)
+
+
+class _NoEvents(Events):
+    """Takes the events of a worker that is not the chief."""
+
+    def __init__(self) -> None:
+        pass
+
+    def histograms(self, part: str, step: int, values: dict[str, tf.Tensor]) -> None:
+        """Nobody sees them."""
+
+
+def others_board(
+    config: Config,
+    model: LanguageModel,
+    gradients: Callable[[], dict[str, tf.Tensor]],
+) -> Observer:
+    """The observers of a worker that is not the chief, which write nothing.
+
+    They compute what needs all workers: the gradients of the histograms.
+
+    Args:
+      config: the run's.
+      model: what is trained.
+      gradients: as `Histograms` takes it.
+    """
+    every = config.tensorboard.histograms_every_steps
+    if not every:
+        return Observer()
+    return Histograms(_NoEvents(), every, model.named_variables(), gradients)

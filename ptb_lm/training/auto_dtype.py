@@ -17,6 +17,7 @@ from ptb_lm.model.precision import cast, check_dtype, matmul
 from ptb_lm.model.sizes import layer_shapes
 from ptb_lm.runs.folder import RunFolder
 from ptb_lm.system.progress import Progress
+from ptb_lm.system.workers import Alone
 
 AUTO = "auto"
 WORTHWHILE = 1.1  # times the speed of float32
@@ -26,7 +27,11 @@ MOST_COLUMNS = 10_000  # of the softmax
 
 
 def with_dtype(
-    config: Config, folder: RunFolder, vocab_size: int, progress: Progress
+    config: Config,
+    folder: RunFolder,
+    vocab_size: int,
+    progress: Progress,
+    workers: Alone | None = None,
 ) -> Config:
     """The configuration with a type in place of ``auto``.
 
@@ -35,19 +40,23 @@ def with_dtype(
       folder: of the run; if it holds one, that run's type stands.
       vocab_size: number of tokens.
       progress: where the choice is said.
+      workers: whose chief chooses for all; None: there is this process alone.
 
     Raises:
       UserError: the run's flags.txt is damaged.
     """
+    workers = workers or Alone()
     if config.model.dtype != AUTO:
         return config
-    if folder.holds_run():
+    if not workers.is_chief:
+        dtype = AUTO
+    elif folder.holds_run():
         dtype = folder.config().model.dtype
     else:
         with progress.phase("Measuring bfloat16"):
             dtype, reason = choose_dtype(config, vocab_size)
         progress.line(f"Matrix products in {dtype}: {reason}")
-    model = dataclasses.replace(config.model, dtype=dtype)
+    model = dataclasses.replace(config.model, dtype=workers.collect(dtype)[0])
     return dataclasses.replace(config, model=model)
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import pathlib
 import statistics
 from collections.abc import Callable, Iterator
 
@@ -246,3 +247,10 @@ def finish_run(
         export_run(run)
     folder.write_results(results)
     return results
+
+
+def what_is_kept(checkpoint: pathlib.Path | None) -> str:
+    """What a run that fails can go back to, in words; None: there is no checkpoint."""
+    if checkpoint is None:
+        return "no checkpoint was written yet"
+    return f"the last good checkpoint is {checkpoint}"

@@ -10,7 +10,13 @@ from ptb_lm.system.memory import check_fits
 FLOAT_BYTES = 4
 
 
-def training_bytes(config: Config, vocab_size: int, scored_tokens: int) -> int:
+def training_bytes(
+    config: Config,
+    vocab_size: int,
+    scored_tokens: int,
+    local: int = 1,
+    count: int = 1,
+) -> int:
     """Bytes that training takes at least.
 
     Weights, optimizer slots, average and gradients (where the optimizer needs no
@@ -22,6 +28,8 @@ def training_bytes(config: Config, vocab_size: int, scored_tokens: int) -> int:
       config: model, optimizer and batch.
       vocab_size: number of tokens in the vocabulary.
       scored_tokens: tokens in the largest chunk of evaluation.
+      local: devices of this machine that share its memory; each has all weights.
+      count: devices that share a batch.
     """
     model, training = config.model, config.training
     weights = count_parameters(model, vocab_size)
@@ -30,7 +38,7 @@ def training_bytes(config: Config, vocab_size: int, scored_tokens: int) -> int:
     copies = weights * (2 + slots)
     if not (model.tied or optimizer.needs_dense(training)):
         copies -= vocab_size * model.embedding_width
-    tokens = training.batch_size * training.num_steps
+    tokens = training.batch_size * training.num_steps * local // count
     cell = cell_of(model)
     kept = sum(
         cell.kept_floats(units) * n for (_, units), n in layer_shapes(model).items()
@@ -39,13 +47,19 @@ def training_bytes(config: Config, vocab_size: int, scored_tokens: int) -> int:
     scores = max(tokens, scored_tokens) * softmax_of(model).kept_floats(
         model, vocab_size
     )
-    return FLOAT_BYTES * (copies + activations + scores)
+    return FLOAT_BYTES * (copies * local + activations + scores)
 
 
-def check_training(config: Config, vocab_size: int, scored_tokens: int) -> None:
+def check_training(
+    config: Config,
+    vocab_size: int,
+    scored_tokens: int,
+    local: int = 1,
+    count: int = 1,
+) -> None:
     """Raises UserError where `training_bytes` are not to be had."""
     check_fits(
-        training_bytes(config, vocab_size, scored_tokens),
+        training_bytes(config, vocab_size, scored_tokens, local, count),
         f"a model of {count_parameters(config.model, vocab_size):,} parameters",
         "try a smaller --hidden_size, --num_layers, --batch_size, --num_steps or"
         " --max_vocab_size",

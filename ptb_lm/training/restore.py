@@ -2,11 +2,13 @@
 
 import dataclasses
 import pathlib
+from typing import Any, Self
 
 import numpy as np
 import tensorflow as tf
 
 from ptb_lm.config import Config
+from ptb_lm.data.corpus import Corpus
 from ptb_lm.data.vocabulary import Vocabulary
 from ptb_lm.errors import UserError
 from ptb_lm.options import format_value
@@ -19,6 +21,10 @@ from ptb_lm.runs.results import Change
 from ptb_lm.runs.run_options import LENGTH, may_change
 from ptb_lm.runs.trained_run import TrainedRun
 from ptb_lm.system import files
+from ptb_lm.system.progress import Progress
+from ptb_lm.training.step import TrainingProgram
+
+_CHANGES = ("earlier", "options", "rounding")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +37,7 @@ class Restored:
       earlier: what changed when the run was resumed before.
       options: options that change here.
       rounding: what changes here of what the last bits depend on.
+      arrays: all that training changes, by checkpoint name; the chief alone has them.
     """
 
     position: Position
@@ -38,6 +45,26 @@ class Restored:
     earlier: list[Change]
     options: list[Change]
     rounding: list[Change]
+    arrays: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """All but the arrays, for the other workers."""
+        lists = {n: [c.to_json() for c in getattr(self, n)] for n in _CHANGES}
+        return {
+            "position": self.position.to_json(),
+            "path": str(self.path),
+            **lists,
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Self:
+        """Inverse of `to_json`."""
+        earlier, options, rounding = (
+            [Change.from_json(change) for change in values[name]] for name in _CHANGES
+        )
+        path = pathlib.Path(values["path"])
+        position = Position.from_json(values["position"])
+        return cls(position, path, earlier, options, rounding)
 
     @property
     def changes(self) -> list[Change]:
@@ -62,6 +89,7 @@ def restore_checkpoint(
     variables: dict[str, tf.Variable],
     corpus_digest: str,
     config: Config,
+    now: Conditions,
 ) -> Restored | None:
     """Takes up a run's last checkpoint.
 
@@ -70,6 +98,7 @@ def restore_checkpoint(
       variables: all that training changes, by checkpoint name; they are set.
       corpus_digest: of the text that the run must have been trained on.
       config: by which the run goes on.
+      now: the conditions of the steps to come.
 
     Returns:
       Where the run is, and what changes; None where there is no checkpoint.
@@ -87,7 +116,7 @@ def restore_checkpoint(
         )
     stored = Conditions.of(folder.config())
     try:
-        restored = _restored(checkpoint, stored, config)
+        restored = _restored(checkpoint, stored, config, now)
         assign(variables, checkpoint.arrays)
     except (LookupError, TypeError, ValueError, UserError) as error:
         reason = " ".join(str(error).split())
@@ -97,20 +126,23 @@ def restore_checkpoint(
     return restored
 
 
-def _restored(checkpoint: Checkpoint, stored: Conditions, config: Config) -> Restored:
+def _restored(
+    checkpoint: Checkpoint, stored: Conditions, config: Config, now: Conditions
+) -> Restored:
     """What the metadata of a checkpoint say.
 
     Args:
       checkpoint: the last one.
       stored: by flags.txt; of a checkpoint of an older version it tells the options.
       config: by which the run goes on.
+      now: the conditions of the steps to come.
 
     Raises:
       LookupError, TypeError, ValueError: these are not such metadata.
     """
     metadata = checkpoint.metadata
     position = Position.from_json(metadata["position"])
-    before, now = Conditions.from_json(metadata), Conditions.of(config)
+    before = Conditions.from_json(metadata)
     rounding = changed(before.rounding, now.rounding, position.step)
     if position.is_end(config.training):  # no step is rounded any more
         rounding = []
@@ -120,6 +152,7 @@ def _restored(checkpoint: Checkpoint, stored: Conditions, config: Config) -> Res
         [Change.from_json(each) for each in metadata.get("changes", [])],
         changed(before.options or stored.options, now.options, position.step),
         rounding,
+        checkpoint.arrays,
     )
 
 
@@ -194,3 +227,24 @@ def initial_weights(config: Config, vocabulary: Vocabulary) -> dict[str, np.ndar
             f" --vocabulary_from={config.training.init_from} uses it for this corpus"
         )
     return run.weights
+
+
+def set_initial_weights(
+    program: TrainingProgram, config: Config, corpus: Corpus, progress: Progress
+) -> None:
+    """Sets the weights that a run starts from, where they are not random.
+
+    Args:
+      program: whose weights are set.
+      config: with --init_from and --softmax_bias_init.
+      corpus: what it will be trained on.
+      progress: where it is told.
+
+    Raises:
+      UserError: as `initial_weights`.
+    """
+    if init_from := config.training.init_from:
+        assign(program.weights, initial_weights(config, corpus.vocabulary))
+        progress.line(f"Started from the best weights of {init_from}")
+    elif config.model.softmax_bias_init == "unigram":
+        program.model.set_unigram_bias(corpus.token_counts())

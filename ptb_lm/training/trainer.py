@@ -12,26 +12,25 @@ import signal
 import time
 from collections.abc import Iterator
 
-import numpy as np
 import tensorflow as tf
 
 from ptb_lm.config import Config
 from ptb_lm.data.corpus import Corpus
-from ptb_lm.data.windows import Windows, check_length, training_windows
+from ptb_lm.data.windows import check_length, training_windows
 from ptb_lm.errors import UserError
 from ptb_lm.evaluation.evaluator import CHUNK_TOKENS
 from ptb_lm.model.precision import check_dtype
 from ptb_lm.registry import SCHEDULES
-from ptb_lm.runs.checkpoint import assign
 from ptb_lm.runs.conditions import Conditions
-from ptb_lm.runs.folder import RunFolder
+from ptb_lm.runs.folder import OthersFolder, RunFolder
 from ptb_lm.runs.position import Position
-from ptb_lm.runs.results import Change, Results
+from ptb_lm.runs.results import Change, EpochScores, Results
 from ptb_lm.system import files
 from ptb_lm.system.interrupts import Interrupted, Interrupts
 from ptb_lm.system.progress import Progress, duration
-from ptb_lm.tensorboard.board import check_options, open_board
+from ptb_lm.tensorboard.board import check_options, open_board, others_board
 from ptb_lm.tensorboard.observer import Observer
+from ptb_lm.training import calls
 from ptb_lm.training.accounting import (
     Accounting,
     NotFinite,
@@ -39,19 +38,32 @@ from ptb_lm.training.accounting import (
 )
 from ptb_lm.training.auto_dtype import with_dtype
 from ptb_lm.training.checks import check_model_options, check_training_options
-from ptb_lm.training.finish import Scorer, epoch_label, finish_run, results_so_far
+from ptb_lm.training.devices import OF_LOST_WORKERS, Devices
+from ptb_lm.training.finish import (
+    Scorer,
+    epoch_label,
+    finish_run,
+    results_so_far,
+    what_is_kept,
+)
 from ptb_lm.training.input_pipeline import WindowStream
 from ptb_lm.training.memory import check_training
 from ptb_lm.training.outlook import Outlook
-from ptb_lm.training.restore import Restored, initial_weights, restore_checkpoint
-from ptb_lm.training.step import TrainingProgram
-
-CALL_SECONDS = 0.5  # a call of the compiled loop lasts about this long
-MAX_STEPS_PER_CALL = 100
+from ptb_lm.training.restore import (
+    Restored,
+    initial_weights,
+    restore_checkpoint,
+    set_initial_weights,
+)
+from ptb_lm.training.step import TrainingProgram, next_gradients
 
 
 def train_and_evaluate(
-    config: Config, corpus: Corpus, path: pathlib.Path, progress: Progress
+    config: Config,
+    corpus: Corpus,
+    path: pathlib.Path,
+    progress: Progress,
+    devices: Devices | None = None,
 ) -> Results:
     """Trains a model, or resumes its training, and scores it.
 
@@ -60,6 +72,7 @@ def train_and_evaluate(
       corpus: what to train on.
       path: run folder; one that holds this run already is resumed.
       progress: where progress is shown.
+      devices: that share each batch, and the workers that they belong to; None: one.
 
     Returns:
       What results.json holds.
@@ -70,26 +83,32 @@ def train_and_evaluate(
         the loss is no longer finite.
       Interrupted: a signal asked to stop; the state was saved.
     """
-    folder = RunFolder(path)
-    config = with_dtype(config, folder, len(corpus.vocabulary), progress)
-    _check(config, corpus)
+    devices = devices or Devices()
+    workers, vocab_size = devices.workers, len(corpus.vocabulary)
+    folder = RunFolder(path) if workers.is_chief else OthersFolder(path)
+    config = with_dtype(config, folder, vocab_size, progress, workers)
+    _check(config, corpus, devices)
     if config.training.init_from and not folder.holds_run():
         initial_weights(config, corpus.vocabulary)  # or stop with nothing written
     check_options(config, corpus)
     try:
         folder.open_for_training(config, corpus.vocabulary)
         with Interrupts() as interrupts:
+            arguments = config, corpus, folder, progress, interrupts, devices
             with progress.phase("Building the model"):
-                trainer = Trainer(config, corpus, folder, progress, interrupts)
+                trainer = Trainer(*arguments)
             return trainer.run()
     except tf.errors.ResourceExhaustedError as error:
         raise UserError(f"out of memory: {files.reason(error)}") from error
+    except OF_LOST_WORKERS as error:
+        devices.workers.after_error(error)
+        raise
     finally:
         progress.clear()
         folder.close()
 
 
-def _check(config: Config, corpus: Corpus) -> None:
+def _check(config: Config, corpus: Corpus, devices: Devices) -> None:
     """Raises UserError where options, machine, memory or corpus do not do."""
     check_model_options(config.model)
     check_training_options(config.training)
@@ -100,7 +119,8 @@ def _check(config: Config, corpus: Corpus) -> None:
     for split in ("valid", "test"):
         check_length(split, len(splits[split]), 1, 1)
     scored = min(CHUNK_TOKENS, len(splits["valid"]))
-    check_training(config, len(corpus.vocabulary), scored)
+    vocab_size = len(corpus.vocabulary)
+    check_training(config, vocab_size, scored, devices.local, devices.count)
 
 
 class Trainer:
@@ -113,15 +133,17 @@ class Trainer:
         folder: RunFolder,
         progress: Progress,
         interrupts: Interrupts,
+        devices: Devices | None = None,
     ):
-        training = config.training
+        training, devices = config.training, devices or Devices()
+        self._workers = devices.workers
+        self._workers.watch(interrupts)
         self._config, self._corpus, self._folder = config, corpus, folder
         self._progress, self._interrupts = progress, interrupts
         self._corpus_digest = corpus.digest()
-        self._program = TrainingProgram(config, len(corpus.vocabulary))
-        self._scorer = Scorer(
-            config, corpus, self._program.model, progress, interrupts.check
-        )
+        self._program = TrainingProgram(config, len(corpus.vocabulary), devices)
+        check = functools.partial(self._workers.check_meanwhile, interrupts)
+        self._scorer = Scorer(config, corpus, self._program.model, progress, check)
         self._windows = training_windows(
             corpus.splits["train"], training, corpus.line_end_id(config.data)
         )
@@ -131,7 +153,7 @@ class Trainer:
         self._observer = Observer()
         self._checkpoint: pathlib.Path | None = None
         self._changes: list[Change] = []
-        self._conditions = Conditions.of(config)
+        self._conditions = Conditions.of(config, devices.count)
         self._outlook = Outlook(config, corpus, self._windows)
         self._steps_per_call = 1
         self._compiled = False
@@ -149,7 +171,7 @@ class Trainer:
                 f"{error} is no longer finite: step {self._position.step}, learning"
                 f" rate {self._last_rate():g}, gradient norm"
                 f" {self._accounting.last_norm:g};"
-                f" {_what_is_kept(self._checkpoint)}; try a lower --learning_rate or"
+                f" {what_is_kept(self._checkpoint)}; try a lower --learning_rate or"
                 " --max_grad_norm"
             ) from error
 
@@ -160,13 +182,11 @@ class Trainer:
                 self._train()
             weights, results = self._program.weights, self._results()
             with self._program.averaged(self._position.step):
-                return finish_run(
-                    self._folder,
-                    self._corpus,
-                    results,
-                    weights,
-                    self._scorer,
-                    self._progress,
+                finish = functools.partial(
+                    finish_run, self._folder, self._corpus, results, weights
+                )
+                return self._workers.from_chief(
+                    lambda: finish(self._scorer, self._progress), Results
                 )
         except Interrupted as interruption:
             # Of a finished run all is saved, and the weights may be the best ones.
@@ -181,21 +201,24 @@ class Trainer:
     def _restore(self) -> None:
         """Takes up the last checkpoint, or the weights that the run starts from."""
         with self._progress.phase("Looking for a checkpoint"):
-            restored = restore_checkpoint(
-                self._folder,
-                self._program.variables(),
-                self._corpus_digest,
-                self._config,
+            restored = self._workers.from_chief(
+                lambda: restore_checkpoint(
+                    self._folder,
+                    self._program.variables(),
+                    self._corpus_digest,
+                    self._config,
+                    self._conditions,
+                ),
+                Restored,
             )
-        init_from = self._config.training.init_from
+        program, progress = self._program, self._progress
+        if restored is None and self._workers.is_chief:
+            set_initial_weights(program, self._config, self._corpus, progress)
+        if self._workers.count > 1:
+            with progress.phase("Handing out the weights"):
+                program.follow_chief(restored.arrays if restored else program.arrays())
         if restored is not None:
             self._resume(restored)
-        elif init_from:
-            weights = initial_weights(self._config, self._corpus.vocabulary)
-            assign(self._program.weights, weights)
-            self._progress.line(f"Started from the best weights of {init_from}")
-        elif self._config.model.softmax_bias_init == "unigram":
-            self._program.model.set_unigram_bias(self._corpus.token_counts())
         self._folder.record_options(self._config)
 
     def _resume(self, restored: Restored) -> None:
@@ -226,16 +249,20 @@ class Trainer:
 
     def _train(self) -> None:
         """Trains until the last epoch."""
-        position = self._position
-        self._observer = open_board(
-            self._config,
-            self._corpus,
-            self._folder.path,
-            position.step,
-            position.epochs,
-            self._program.model,
-            functools.partial(_next_gradients, self._program, self._windows, position),
-        )
+        position, program = self._position, self._program
+        gradients = functools.partial(next_gradients, program, self._windows, position)
+        if self._workers.is_chief:
+            self._observer = open_board(
+                self._config,
+                self._corpus,
+                self._folder.path,
+                position.step,
+                position.epochs,
+                program.model,
+                gradients,
+            )
+        else:
+            self._observer = others_board(self._config, program.model, gradients)
         while not self._is_finished():
             self._train_epoch()
             self._finish_epoch()
@@ -252,13 +279,15 @@ class Trainer:
         while position.window < count:
             self._call(batches)
             self._observer.after_steps(position.step)
-            if _is_due(position.step, run.log_every_steps):
+            if calls.is_due(position.step, run.log_every_steps):
                 interval = self._accounting.end_interval(self._last_rate())
                 self._observer.after_interval(interval)
             # The end of an epoch writes its own.
-            if position.window < count and _is_due(position.step, run.save_every_steps):
+            if position.window < count and calls.is_due(
+                position.step, run.save_every_steps
+            ):
                 self._save(best=False)
-            self._interrupts.check()
+            self._workers.check(self._interrupts)
 
     def _call(self, batches: Iterator) -> None:
         """Takes as many steps as fit into one call and adds up their scores."""
@@ -267,10 +296,11 @@ class Trainer:
         count = min(
             self._steps_per_call,
             first.windows - first.window,
-            _steps_to_next(position.step, run.log_every_steps),
-            _steps_to_next(position.step, run.save_every_steps),
-            self._observer.steps_to_next(position.step) or MAX_STEPS_PER_CALL,
+            calls.steps_to_next(position.step, run.log_every_steps),
+            calls.steps_to_next(position.step, run.save_every_steps),
+            self._observer.steps_to_next(position.step) or calls.MAX_STEPS_PER_CALL,
         )
+        count = min(self._workers.collect(count))
         rates = self._schedule.rates(first, count, position.epochs)
         label = epoch_label(position, self._config.training)
         with contextlib.ExitStack() as stack:
@@ -281,8 +311,7 @@ class Trainer:
             seconds = time.monotonic() - begin
         # The time of the first call, and of one that was stopped, tells no speed.
         if self._compiled and not self._interrupts.was_stopped():
-            speed = CALL_SECONDS * count / seconds
-            self._steps_per_call = min(max(round(speed), 1), MAX_STEPS_PER_CALL)
+            self._steps_per_call = calls.steps_a_call(count, seconds)
             tokens = self._accounting.add_steps(nats, norms, seconds)
             if outlook := self._outlook.after_steps(position, tokens, seconds):
                 self._progress.line(outlook)
@@ -302,7 +331,10 @@ class Trainer:
         position = self._position
         label = epoch_label(position, self._config.training)
         with self._program.averaged(position.step):
-            scores = self._scorer.epoch(self._accounting, self._last_rate())
+            rate = self._last_rate()
+            scores = self._workers.from_chief(
+                lambda: self._scorer.epoch(self._accounting, rate), EpochScores
+            )
             self._accounting.end_epoch(scores)
             with self._progress.phase(f"{label}, writing for TensorBoard"):
                 self._observer.after_epoch(scores)
@@ -323,7 +355,7 @@ class Trainer:
 
     def _save(self, best: bool) -> pathlib.Path:
         """Writes a checkpoint of everything, unless some of it is not finite."""
-        arrays = {n: v.numpy() for n, v in self._program.variables().items()}
+        arrays = self._program.arrays()
         check_finite_arrays(arrays)
         self._accounting.wall_seconds()
         self._observer.flush()
@@ -346,6 +378,7 @@ class Trainer:
     def _score_on_interrupt(self, interruption: Interrupted) -> None:
         """Scores the present weights where Ctrl-C stops a run that asks for it."""
         wanted = self._config.evaluation.evaluate_on_interrupt
+        wanted = wanted and self._workers.is_chief
         if wanted and interruption.signal_number == signal.SIGINT:
             self._progress.line(
                 f"Saved {interruption.checkpoint}; scoring valid and test (Ctrl-C"
@@ -365,31 +398,3 @@ class Trainer:
         """Learning rate of the last step."""
         last = self._accounting.last_step()
         return self._schedule.rate(last, self._position.epochs)
-
-
-def _what_is_kept(checkpoint: pathlib.Path | None) -> str:
-    """What there is to go back to, in words."""
-    if checkpoint is None:
-        return "no checkpoint was written yet"
-    return f"the last good checkpoint is {checkpoint}"
-
-
-def _is_due(step: int, interval: int) -> bool:
-    """Whether a step is a multiple of an interval; 0 stands for no interval."""
-    return interval > 0 and step % interval == 0
-
-
-def _steps_to_next(step: int, interval: int) -> int:
-    """Steps until the next multiple of an interval; 0 stands for no interval."""
-    return interval - step % interval if interval else MAX_STEPS_PER_CALL
-
-
-def _next_gradients(
-    program: TrainingProgram, windows: Windows, position: Position
-) -> dict[str, tf.Tensor]:
-    """Gradients of the next step, by weight; none after the last of an epoch."""
-    if position.window == windows.count(position.epoch):
-        return {}
-    inputs, targets = windows.read(position.epoch, position.window)
-    step = tf.constant(np.int64(position.step))
-    return program.gradient_values(tf.constant(inputs), tf.constant(targets), step)

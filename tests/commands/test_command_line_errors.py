@@ -32,6 +32,7 @@ SIZES_FROM_ONE = [
     "dynamic_steps",
     "num_pairs",
     "softmax_reduction",
+    "join_timeout",
 ]
 SIZES_FROM_ZERO = [
     "mogrifier_rounds",
@@ -438,6 +439,8 @@ def test_missing_value(fails, flag):
         "--softmax_init=normal:nan",
         "--softmax_bias_init=ones",
         *(f"--layer_sizes={value}" for value in ("0", "2,", "2 3", "-1", "9" * 5000)),
+        *(f"--devices={value}" for value in ("0", "two", "-1", "", "1,2", "99999")),
+        "--join_timeout=86401",
     ],
 )
 def test_value_out_of_range(fails, corpus, tmp_path, flag):

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from ptb_lm.config import Config, ModelConfig
 from ptb_lm.errors import UserError
 from ptb_lm.model import LanguageModel
-from ptb_lm.model.dropout import SEQUENCE, STEP, ModelDropout, weight_mask
+from ptb_lm.model.dropout import (
+    SEQUENCE,
+    STEP,
+    Dropout,
+    ModelDropout,
+    Rows,
+    SeedAndStep,
+    weight_mask,
+)
 from ptb_lm.registry import CELLS, DROPOUTS
 from ptb_lm.training.step import TrainingProgram
 from tests.support import reference
@@ -58,6 +66,25 @@ def test_all_steps_of_a_sequence_have_one_mask():
     masks = masks_of(SEQUENCE)
     np.testing.assert_array_equal(masks, np.broadcast_to(masks[:1], masks.shape))
     assert not np.array_equal(masks[:, 0], masks[:, 1]), "rows have masks of their own"
+
+
+class OneForAllRows(Dropout):
+    """A kind from outside the package: the rows share a mask."""
+
+    def mask_shape(self, shape):
+        return tf.stack([shape[0], 1, shape[2]])
+
+
+@pytest.mark.parametrize("kind", [STEP, SEQUENCE, OneForAllRows()])
+@pytest.mark.parametrize("count", [1, 4, 20])
+def test_rows_have_the_masks_of_the_whole_batch(kind, count):
+    """So it does not matter how many devices share the batch."""
+    part = tf.ones([7, count, 30])
+    parts = [
+        kind(part, KEEP, SEED, Rows(tf.constant(first), count, 20))
+        for first in range(0, 20, count)
+    ]
+    np.testing.assert_array_equal(tf.concat(parts, axis=1), masks_of(kind))
 
 
 @pytest.mark.parametrize("name", DROPOUTS)
@@ -255,7 +282,11 @@ def test_no_two_masks_have_one_seed(steps, layers):
     """Of two steps, all places of sequences, words and weights."""
     drop = ModelDropout(ModelConfig(num_layers=layers), VOCAB, CELLS["lstm"])
     seeds = [
-        tuple(drop._mask_seed((np.int64(7), np.int64(step)), place, is_of_weights))
+        tuple(
+            drop._mask_seed(
+                SeedAndStep(np.int64(7), np.int64(step)), place, is_of_weights
+            )
+        )
         for step in set(steps)
         for place in range(layers + 1)
         for is_of_weights in (False, True)

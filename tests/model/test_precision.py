@@ -54,7 +54,7 @@ def test_the_softmax_sums_in_float32():
 
 def test_hardware_without_bfloat16_is_refused(monkeypatch):
     monkeypatch.setattr(precision, "_cpu_features", lambda: {"avx2", "fma"})
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [])
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: [])
     precision.check_dtype("float32")
     with pytest.raises(UserError, match="--dtype=bfloat16: this processor"):
         precision.check_dtype("bfloat16")

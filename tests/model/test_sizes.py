@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ptb_lm.config import Config
 from ptb_lm.errors import UserError
 from ptb_lm.model import LanguageModel
+from ptb_lm.model.dropout import SeedAndStep
 from ptb_lm.model.language_model import build_model
 from ptb_lm.model.sizes import count_parameters
 from ptb_lm.registry import CELLS
@@ -156,7 +157,7 @@ def test_sizes_that_contradict_the_number_of_layers():
 def test_the_projection_reads_what_dropout_leaves():
     model = LanguageModel(9, 4, 2, tied=True, keep_prob=0.5, init_scale=0.7, **WIDE)
     ids = np.arange(8, dtype=np.int32).reshape(4, 2)
-    seeds = tf.constant(1, tf.int64), tf.constant(2, tf.int64)
+    seeds = SeedAndStep(tf.constant(1, tf.int64), tf.constant(2, tf.int64))
     outputs = model.outputs(model.embed(ids), model.initial_state(2), seeds)
     projected = tf.einsum(
         "tbi,ij->tbj", outputs.dropped, model.named_variables()["projection"]

@@ -1,11 +1,16 @@
 """Runs in processes of their own, to be killed or hindered at a chosen moment."""
 
+import contextlib
+import functools
 import importlib
+import json
 import multiprocessing
 import os
 import pathlib
 import resource
+import socket
 import sys
+import threading
 
 import pytest
 
@@ -64,6 +69,24 @@ def _at_call(number, action):
     return count
 
 
+def signal_itself(number, delay=0.0):
+    """Sends this process a signal, after so many seconds."""
+    threading.Timer(delay, os.kill, (os.getpid(), number)).start()
+
+
+def among_workers(index, addresses):
+    """A hook: the process is one of several workers, by TF_CONFIG."""
+    cluster = {"worker": addresses}
+    task = {"type": "worker", "index": index}
+    text = json.dumps({"cluster": cluster, "task": task})
+    return "before", "run_ptb:main", 1, functools.partial(_set_tf_config, text)
+
+
+def _set_tf_config(text):
+    """TF_CONFIG of this process."""
+    os.environ |= {"TF_CONFIG": text, "TF_CPP_MIN_LOG_LEVEL": "3"}
+
+
 def limit_file_size(size):
     """From now on, no file of this process may grow beyond so many bytes."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
@@ -117,18 +140,32 @@ class Server:
             after the number-th call of the function at that place.
           with_export: whether a finished run is exported.
         """
+        process = self.start(command, output, *hooks, with_export=with_export)
+        process.join()
+        return process.exitcode
+
+    def start(self, command, output, *hooks, with_export=False):
+        """The same without waiting for its end; returns the process."""
         process = self._context.Process(
             target=_process, args=(command, str(output), hooks, with_export)
         )
         process.start()
-        process.join()
-        return process.exitcode
+        return process
 
 
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory):
     """A corpus of random words."""
     return write_random_corpus(tmp_path_factory.mktemp("resume") / "corpus")
+
+
+def free_addresses(count):
+    """Addresses of this machine on which nothing listens."""
+    with contextlib.ExitStack() as stack:
+        listeners = [
+            stack.enter_context(socket.create_server(("", 0))) for _ in range(count)
+        ]
+        return [f"localhost:{each.getsockname()[1]}" for each in listeners]
 
 
 def last_step(run):

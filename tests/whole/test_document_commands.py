@@ -36,6 +36,8 @@ NOT_RUN = {
     "node examples/onnx_reader.mjs": "needs node; see test_readers.py",
     "tensorflow_model_server": "pip installs no server; see test_serving.py",
     "curl localhost": "asks that server",
+    "sh examples/workers/two_machines.sh": "waits for the other; see test_devices.py",
+    "python run_ptb.py --devices=2": "is slow; see test_devices.py",
     "python examples/playground.py": "serves until it is stopped; has its own tests",
     "saved_model_cli show --dir RUN": "RUN stands for a run's folder",
     "python benchmarks/benchmark.py": "takes half an hour, and PyTorch",

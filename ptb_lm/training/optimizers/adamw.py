@@ -32,7 +32,10 @@ class AdamW(Adam):
     ) -> None:
         """As `Optimizer.update`; Adam's step does not read the weight."""
         if self.config.weight_decay:
-            weight.assign(weight * (1.0 - rate * self.config.weight_decay))
+            tf.raw_ops.AssignVariableOp(
+                resource=weight.handle,
+                value=weight * (1.0 - rate * self.config.weight_decay),
+            )
         super().update(name, weight, gradient, rate, factor, step)
 
     def epsilon(self, beta2_power: tf.Tensor) -> tf.Tensor:
