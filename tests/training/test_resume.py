@@ -298,7 +298,7 @@ def test_killed_at_the_worst_moments(server, corpus, reference, tmp_path):
     assert 1 <= results["resumed"] <= len(PLACED_KILLS) + 1
 
 
-@pytest.mark.parametrize("setting", ["tied_adam", "regularized", *METHODS])
+@pytest.mark.parametrize("setting", ["tied_adam", "regularized", "shuffled", *METHODS])
 def test_killed_at_random_moments(server, corpus, reference, tmp_path, setting):
     """The moments are always the same ones."""
     run, generator = tmp_path / "run", random.Random(5)
