@@ -122,7 +122,7 @@ def test_word_that_train_lacks(fails, tmp_path, split):
     [
         ("", "no words"),
         (" \n\n", "no words"),
-        ("some words\n" * 3, "3 lines are too few"),
+        ("some words\n" * 3, "3 lines, too few"),
         (b"\xff\xfe\n" * 40, "line 1: not UTF-8"),
     ],
 )

@@ -177,7 +177,7 @@ def write(text):
 
 def newer(path):
     facts = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps(facts | {"format": 2}))
+    path.write_text(json.dumps(facts | {"format": 3}))
 
 
 DAMAGES = {
@@ -189,7 +189,7 @@ DAMAGES = {
     "no JSON": ("model.json", write("{"), "Expecting property name"),
     "a list": ("model.json", write("[]"), "list indices"),
     "of another": ("model.json", write('{"tokens": []}'), "format"),
-    "newer": ("model.json", newer, "of format 2, not 1"),
+    "newer": ("model.json", newer, "of format 3, not 1 or 2"),
 }
 
 
@@ -217,7 +217,7 @@ def test_damaged_files(
 
 def test_the_keyboard_refuses_characters(tmp_path):
     run = make_run(tmp_path / "run", Vocabulary(["\n", *"abc"]), token_type="char").path
-    with pytest.raises(ValueError, match="characters, not words"):
+    with pytest.raises(ValueError, match="characters or bytes, not words"):
         litert_keyboard.Keyboard(export(run, "litert"))
 
 
