@@ -185,7 +185,7 @@ def test_outputs_of_the_last_layer_before_and_after_dropout():
     model = LanguageModel(VOCAB, 6, 2, keep_prob=0.5, init_scale=0.7, seed=4)
     ids = np.random.default_rng(2).integers(0, VOCAB, (5, 3)).astype(np.int32)
     embedded, state = model.embed(ids), model.initial_state(3)
-    seeds = tf.constant(4, tf.int64), tf.constant(7, tf.int64)
+    seeds = SeedAndStep(tf.constant(4, tf.int64), tf.constant(7, tf.int64))
     outputs = model.outputs(embedded, state, seeds)
     features, final = model.features(embedded, state, seeds)
     np.testing.assert_array_equal(outputs.features, features)
