@@ -10,6 +10,7 @@ import tensorflow as tf
 from ptb_lm.errors import UserError
 from ptb_lm.model import LanguageModel
 from ptb_lm.model.cell import Cell, LayerOptions
+from ptb_lm.model.dropout import SeedAndStep
 from ptb_lm.model.sizes import count_parameters
 from ptb_lm.registry import CELLS
 from ptb_lm.training.step import TrainingProgram
