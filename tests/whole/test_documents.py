@@ -11,6 +11,7 @@ from ptb_lm.registry import SCHEDULES
 from ptb_lm.reports.not_run import not_run_table
 from ptb_lm.reports.recorded import read_runs
 from ptb_lm.reports.table import results_table
+from ptb_lm.runs.folder import RunFolder
 from tests.support.documents import DOCUMENTS, PROJECT, README, marked, prose
 
 BUILD = DOCUMENTS["BUILD.md"]
@@ -53,6 +54,19 @@ def test_runs_by_another_schedule_than_the_published_one_have_a_note():
     }
     text = " ".join(prose(README).split())
     assert (SCHEDULE_NOTE in text) == (schedules != {"zaremba"})
+
+
+def test_what_the_cache_is_worth_is_recorded():
+    folder = RESULTS / "evaluations"
+    (path,) = folder.iterdir()
+    record = json.loads(path.read_text())
+    results = RunFolder(PROJECT / record["run"]).read_results()
+    assert record["cache_size"] == 2000 and record["counting"] == "exact"
+    text = " ".join(prose(README).split())
+    assert (
+        f"`best-bfloat16` falls from {results.best_weights.test_perplexity:.2f} to"
+        f" {record['perplexity']:.2f}"
+    ) in text
 
 
 @pytest.fixture
