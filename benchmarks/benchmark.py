@@ -28,7 +28,6 @@ import sys
 from workers import (
     CHUNK,
     DRAWN,
-    EVALUATED,
     LAYERS,
     MATRIX_SIZE,
     NETWORKS,
@@ -49,6 +48,8 @@ SIDES = {
     **{workload: ("ours", "pytorch") for workload in STEPS},
     STARTING: ("ours", "pytorch"),
 }
+# Times the length of a turn: evaluation in rows needs a text as long as a test text.
+LONGER = {"evaluate": 5}
 # Instructions that tell processors apart, the widest first.
 WIDEST = ("amx_bf16", "avx512_bf16", "avx512f", "avx2", "asimd")
 # Networks by workload, in the order of the table.
@@ -129,10 +130,11 @@ def compare(workload, network, arguments):
             worker.finish()
         return None
     rates = {worker.side: [] for worker in workers}
+    seconds = arguments.seconds * LONGER.get(workload, 1)
     for number in range(-1, arguments.rounds):  # the first round sets the lengths
         # Every other round runs backwards, so that no side always follows another.
         for worker in workers if number % 2 else reversed(workers):
-            per_repetition = worker.measure(arguments.seconds)
+            per_repetition = worker.measure(seconds)
             if number >= 0:
                 rates[worker.side].append(
                     units(worker.side, workload, network) / per_repetition
@@ -156,7 +158,7 @@ def units(side, workload, network):
     if workload in STEPS:
         return DRAWN
     if workload == "evaluate":
-        return EVALUATED if side == "ours" else CHUNK
+        return CHUNK
     if side == "ceiling":
         gates = {"lstm": 4, "gru": 3}[sizes.cell]
         hidden = sizes.hidden

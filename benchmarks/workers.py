@@ -34,8 +34,7 @@ VOCABULARY = 10_000
 LEARNING_RATE = 0.1  # small, so that random text cannot make the loss explode
 STARTING = "first step"  # the workload
 TEXT = 929_589  # tokens, as many as the Penn Treebank's
-CHUNK = 1024  # tokens of a chunk of exact evaluation, for PyTorch
-EVALUATED = 65_536  # tokens of a text, in one repetition of ours
+CHUNK = 1024  # tokens of a repetition of exact evaluation
 LONG_MEMORY = 4.0  # sigmoid(4) is 0.982: what is remembered halves in 38 tokens
 DRAWN = 20  # tokens of a stream that are drawn in one repetition
 STREAMS = 32
@@ -260,7 +259,7 @@ def train_torch(network, dtype="float32"):
 
 
 def evaluate_ours(network):
-    """Exact evaluation of a text; a repetition is EVALUATED tokens.
+    """Exact evaluation of one text; each repetition makes it CHUNK tokens longer.
 
     The forget gates' bias makes the random network remember as long as trained ones do.
     """
@@ -271,11 +270,9 @@ def evaluate_ours(network):
 
     config = run_ptb.parse([*network.flags, f"--forget_bias={LONG_MEMORY}"])
     evaluator = Evaluator(Plain(build_model(config, VOCABULARY), config))
-    text = random_text(EVALUATED + 1)
 
     def work(repetitions):
-        for _ in range(repetitions):
-            evaluator.exact(text)
+        evaluator.exact(random_text(repetitions * CHUNK + 1))
 
     return work
 

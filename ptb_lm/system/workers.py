@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 from ptb_lm.errors import UserError
 from ptb_lm.system import program
@@ -40,7 +40,7 @@ class Alone:
 
     index, count = 0, 1
 
-    def __enter__(self) -> "Alone":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -169,9 +169,6 @@ class Workers(Alone):
         self._inboxes: list[queue.Queue] = [queue.Queue() for _ in connections]
         for pair in zip(connections, self._inboxes, strict=True):
             threading.Thread(target=self._listen, args=pair, daemon=True).start()
-
-    def __enter__(self) -> "Workers":
-        return self
 
     def __exit__(
         self,
