@@ -8,6 +8,7 @@ where TensorFlow would wait for hours.
 
 import contextlib
 import dataclasses
+import itertools
 import json
 import os
 import secrets
@@ -142,8 +143,10 @@ def _greet(cluster: Cluster, facts: Facts, token: str, deadline: float) -> Conne
     connection = Connection(opened, name)
     greeting = {"index": cluster.index, "facts": facts, "token": token}
     connection.send("greeting", greeting)
+    # The chief waits as long; what it says then must still be heard.
+    left = max(deadline - time.monotonic(), 0.0) + GREETING_SECONDS
     try:
-        kind, value = connection.receive(max(deadline - time.monotonic(), 1.0))
+        kind, value = connection.receive(left)
     except (OSError, ValueError) as error:
         raise UserError(f"{name} does not answer: {error}") from error
     if kind != "welcome":
@@ -161,12 +164,25 @@ def _receive_all(
             index, connection = _receive_one(cluster, facts, listener, deadline, found)
             found[index] = connection
     except UserError as error:
-        for connection in found.values():
+        for connection in itertools.chain(found.values(), _waiting(listener)):
             connection.send("refused", str(error))
         raise
     for connection in found.values():
         connection.send("welcome")
     return [found[index] for index in sorted(found)]
+
+
+def _waiting(listener: socket.socket) -> Iterator[Connection]:
+    """Workers that have connected and were not heard; they wait for an answer."""
+    listener.settimeout(RETRY_SECONDS)
+    with contextlib.suppress(OSError):
+        while True:
+            opened, _ = listener.accept()
+            connection = Connection(opened, "")
+            # A socket that is closed with something unread loses what it sent.
+            with contextlib.suppress(OSError, ValueError):
+                connection.receive(RETRY_SECONDS)
+            yield connection
 
 
 def _receive_one(
