@@ -43,6 +43,7 @@ FIGURE = HERE.parent / "results" / "figures" / "speed.svg"
 SIDES = {
     "train": ("ours", "pytorch", "keras", "ceiling"),
     "train, bfloat16": ("ours", "pytorch", "ours, float32"),
+    "train, adaptive softmax": ("ours", "pytorch", "ours, full softmax"),
     "evaluate": ("ours", "pytorch"),
     "sample": ("ours", "ours, 32 streams", "pytorch", "ceiling"),
     **{workload: ("ours", "pytorch") for workload in STEPS},
@@ -56,6 +57,7 @@ WIDEST = ("amx_bf16", "avx512_bf16", "avx512f", "avx2", "asimd")
 PLAN = {
     "train": ("small", "medium", "large", "batch of 128", "medium GRU"),
     "train, bfloat16": ("medium", "large", "batch of 128"),
+    "train, adaptive softmax": ("200,000 words",),
     "evaluate": ("small", "medium", "large"),
     "sample": ("small", "medium", "large"),
     STARTING: ("medium",),
@@ -211,9 +213,10 @@ def table(rows):
         if "ours, 32 streams" in row["ratios"]:
             gain = 1 / row["ratios"]["ours, 32 streams"]["median"]
             cells[0] += f" ({STREAMS} streams: {gain:.1f} times)"
-        if "ours, float32" in row["ratios"]:
-            gain = row["ratios"]["ours, float32"]["median"]
-            cells[0] += f" ({gain:.2f} times float32)"
+        for side in "ours, float32", "ours, full softmax":
+            if side in row["ratios"]:
+                gain = row["ratios"][side]["median"]
+                cells[0] += f" ({gain:.2f} times {side.removeprefix('ours, ')})"
         cells += [
             form.format(speed[side]) if side in speed else ""
             for side in ("ours", "pytorch", "keras")
@@ -336,7 +339,7 @@ def parse_arguments():
         default="",
         help='part of the names of the rows to measure, as "medium" or "small, train"',
     )
-    parser.add_argument("--rounds", type=int, default=31, help="of turns of all sides")
+    parser.add_argument("--rounds", type=int, default=15, help="of turns of all sides")
     parser.add_argument("--seconds", type=float, default=1.2, help="of one turn")
     parser.add_argument(
         "--torch_python", default=sys.executable, help="interpreter with PyTorch"

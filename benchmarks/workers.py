@@ -63,6 +63,7 @@ class Network:
       batch: rows of a window.
       tied: whether the softmax shares the embedding.
       cell: lstm or gru.
+      vocabulary: number of words.
     """
 
     flags: tuple[str, ...]
@@ -74,6 +75,7 @@ class Network:
     batch: int = 20
     tied: bool = False
     cell: str = "lstm"
+    vocabulary: int = VOCABULARY
 
 
 LAYERS = 2
@@ -101,14 +103,23 @@ NETWORKS = {
     "medium GRU": dataclasses.replace(
         MEDIUM, flags=("--model=medium", "--cell=gru"), cell="gru"
     ),
+    "200,000 words": dataclasses.replace(
+        MEDIUM,
+        flags=("--model=medium", "--hidden_size=400"),
+        hidden=400,
+        vocabulary=200_000,
+    ),
 }
+# Of the adaptive softmax: the defaults of this project.
+CUTOFFS = [2_000, 20_000]
+REDUCTION = 4
 
 
-def random_text(tokens):
+def random_text(tokens, vocabulary=VOCABULARY):
     """Ids with the word frequencies of natural text (Zipf), int32 [tokens]."""
-    weights = 1.0 / np.arange(1, VOCABULARY + 1)
+    weights = 1.0 / np.arange(1, vocabulary + 1)
     generator = np.random.default_rng(0)
-    return generator.choice(VOCABULARY, tokens, p=weights / weights.sum()).astype(
+    return generator.choice(vocabulary, tokens, p=weights / weights.sum()).astype(
         np.int32
     )
 
@@ -124,16 +135,17 @@ def import_tensorflow():
     return tf, run_ptb
 
 
-def train_ours(network, dtype="float32"):
+def train_ours(network, *flags):
     """The project's own compiled loop, its input pipeline included."""
     _, run_ptb = import_tensorflow()
     from ptb_lm.data.windows import training_windows
     from ptb_lm.training.input_pipeline import WindowStream
     from ptb_lm.training.step import TrainingProgram
 
-    config = run_ptb.parse([*network.flags, f"--dtype={dtype}"])
-    program = TrainingProgram(config, VOCABULARY)
-    windows = training_windows(random_text(500_000), config.training)
+    config = run_ptb.parse([*network.flags, *flags])
+    program = TrainingProgram(config, network.vocabulary)
+    text = random_text(500_000, network.vocabulary)
+    windows = training_windows(text, config.training)
     batches = iter(WindowStream(windows).dataset.repeat())
 
     def work(repetitions):
@@ -188,8 +200,8 @@ def train_keras(network):
     return work
 
 
-def torch_model(network):
-    """The tutorial's network in PyTorch."""
+def torch_model(network, adaptive=False):
+    """The tutorial's network in PyTorch; adaptive: its softmax is in the loss."""
     import torch
     from torch import nn
 
@@ -198,12 +210,14 @@ def torch_model(network):
     class Model(nn.Module):
         def __init__(self):
             super().__init__()
-            self.embedding = nn.Embedding(VOCABULARY, hidden)
+            self.embedding = nn.Embedding(network.vocabulary, hidden)
             # Its dropout is on the output of every layer but the last.
             layers = {"lstm": nn.LSTM, "gru": nn.GRU}[network.cell]
             self.recurrent = layers(hidden, hidden, LAYERS, dropout=drop)
             self.dropout = nn.Dropout(drop)
-            self.softmax = nn.Linear(hidden, VOCABULARY)
+            self.softmax = (
+                nn.Identity() if adaptive else nn.Linear(hidden, network.vocabulary)
+            )
             if network.tied:
                 self.softmax.weight = self.embedding.weight
             for parameter in self.parameters():
@@ -221,17 +235,26 @@ def torch_model(network):
     return Model()
 
 
-def train_torch(network, dtype="float32"):
+def train_torch(network, dtype="float32", adaptive=False):
     """PyTorch's nn.LSTM or nn.GRU, time-major as it likes it."""
     import torch
     from torch import nn
 
     steps, batch = network.steps, network.batch
-    model = torch_model(network)
-    optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
+    model = torch_model(network, adaptive)
     loss_function = nn.CrossEntropyLoss()
-    ids = torch.from_numpy(random_text(batch * (steps + 1)).astype(np.int64))
-    ids = ids.reshape(steps + 1, batch)
+    if adaptive:
+        softmax = nn.AdaptiveLogSoftmaxWithLoss(
+            network.hidden, network.vocabulary, CUTOFFS, REDUCTION, head_bias=True
+        )
+        model.softmax_of_the_loss = softmax  # so that it is trained
+
+        def loss_function(features, targets):
+            return softmax(features, targets).loss
+
+    optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
+    text = random_text(batch * (steps + 1), network.vocabulary).astype(np.int64)
+    ids = torch.from_numpy(text).reshape(steps + 1, batch)
     state = model.initial_state(batch)
     autocast = contextlib.nullcontext
     if dtype == "bfloat16":
@@ -540,9 +563,18 @@ WORKERS = {
     ("keras", "train"): train_keras,
     ("pytorch", "train"): train_torch,
     ("ceiling", "train"): lambda network: multiply_matrices(MATRIX_SIZE),
-    ("ours", "train, bfloat16"): lambda network: train_ours(network, "bfloat16"),
+    ("ours", "train, bfloat16"): (
+        lambda network: train_ours(network, "--dtype=bfloat16")
+    ),
     ("ours, float32", "train, bfloat16"): train_ours,
     ("pytorch", "train, bfloat16"): lambda network: train_torch(network, "bfloat16"),
+    ("ours", "train, adaptive softmax"): (
+        lambda network: train_ours(network, "--softmax=adaptive")
+    ),
+    ("ours, full softmax", "train, adaptive softmax"): train_ours,
+    ("pytorch", "train, adaptive softmax"): (
+        lambda network: train_torch(network, adaptive=True)
+    ),
     ("ours", "evaluate"): evaluate_ours,
     ("pytorch", "evaluate"): evaluate_torch,
     ("ours", "sample"): sample_ours,

@@ -443,6 +443,13 @@ class ModelConfig(Validated):
         since=2,
         shapes_weights=True,
     )
+    softmax_samples: int = option(
+        8192,
+        "How many samples of the vocabulary a training step of a sampled softmax has.",
+        minimum=1,
+        maximum=2**24,
+        since=2,
+    )
     rnn_mode: str = option(
         "auto",
         "Implementation of the recurrent layers: fused (this project's kernels); keras"

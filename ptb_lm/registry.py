@@ -96,9 +96,13 @@ CELLS = Registry(
 )
 SOFTMAXES = Registry(
     "softmax",
-    full=("ptb_lm.model.softmax:FullSoftmax", "one over the vocabulary"),
+    full=("ptb_lm.model.full_softmax:FullSoftmax", "one over the vocabulary"),
+    sampled=(
+        "ptb_lm.model.full_softmax:SampledSoftmax",
+        "the same, but trained on samples of the vocabulary; Jean et al. 2015",
+    ),
     adaptive=(
-        "ptb_lm.model.softmax:AdaptiveSoftmax",
+        "ptb_lm.model.adaptive_softmax:AdaptiveSoftmax",
         "frequent tokens and clusters of rarer ones, for large vocabularies; Grave et"
         " al. 2017",
     ),

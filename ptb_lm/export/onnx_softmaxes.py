@@ -46,4 +46,8 @@ def _log_softmax(
     return graph.add("LogSoftmax", [logits], axis=1)
 
 
-SOFTMAXES: dict[str, WriteSoftmax] = {"full": _full, "adaptive": _adaptive}
+SOFTMAXES: dict[str, WriteSoftmax] = {
+    "full": _full,
+    "sampled": _full,  # only its training is another
+    "adaptive": _adaptive,
+}

@@ -245,10 +245,23 @@ class LanguageModel(keras.Model):
         shape = tf.concat([tf.shape(features)[:-1], [self.vocab_size]], axis=0)
         return tf.reshape(scores, shape)
 
-    def token_nats(self, features: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
-        """-log p(target) in nats: [..., width], int32 [...] -> float32 [...]."""
+    def token_nats(
+        self, features: tf.Tensor, targets: tf.Tensor, sample_seed: DropoutSeed = None
+    ) -> tf.Tensor:
+        """-log p(target) in nats: [..., width], int32 [...] -> float32 [...].
+
+        Args:
+          features: float32 [..., width].
+          targets: int32 [...].
+          sample_seed: of training: allows an estimate from samples, which depend on
+            this alone. None: exact.
+        """
         flat = tf.reshape(features, [-1, self._softmax.width])
-        nats = self._softmax.token_nats(flat, tf.reshape(targets, [-1]))
+        flat_targets = tf.reshape(targets, [-1])
+        if sample_seed is None:
+            nats = self._softmax.token_nats(flat, flat_targets)
+        else:
+            nats = self._softmax.training_nats(flat, flat_targets, sample_seed)
         return tf.reshape(nats, tf.shape(targets))
 
     def call(

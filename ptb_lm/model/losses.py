@@ -1,5 +1,6 @@
 """Softmax cross entropy over a large vocabulary, with its gradient."""
 
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -67,6 +68,51 @@ def token_nats(
         return nats, gradient
 
     return run(features, tf.convert_to_tensor(matrix), tf.convert_to_tensor(bias))
+
+
+def sampled_nats(
+    features: tf.Tensor,
+    matrix: tf.Tensor,
+    bias: tf.Tensor,
+    targets: tf.Tensor,
+    samples: tf.Tensor,
+    log_expected: Callable[[tf.Tensor], tf.Tensor],
+    tied: bool = False,
+    matmul_dtype: str | None = None,
+) -> tf.Tensor:
+    """Cross entropy of each target under a softmax over it and samples.
+
+        s(w) = features W_w + bias_w - log E(w)
+        nats = log(e^s(target) + sum_j e^s(sample_j)) - s(target)
+
+    E(w) is how often w is expected among the samples (Jean et al. 2015, section 3; as
+    tf.nn.sampled_softmax_loss). A sample that is the target is left out of its sum.
+
+    Args:
+      features: [n, hidden].
+      matrix: W, [hidden, vocabulary], or [vocabulary, hidden] where tied.
+      bias: [vocabulary].
+      targets: int32 [n].
+      samples: int32 [S].
+      log_expected: int32 [k] -> log E, float32 [k].
+      tied: whether the matrix is an embedding, to be transposed.
+      matmul_dtype: type that matrices are multiplied in, see `precision`; None:
+        their own.
+
+    Returns:
+      Nats, float32 [n]; an estimate of what `token_nats` returns only where the
+      samples are many.
+    """
+    rows = [tf.gather(matrix, ids, axis=0 if tied else 1) for ids in (targets, samples)]
+    of_targets = rows[0] if tied else tf.transpose(rows[0])
+    offsets = [tf.gather(bias, ids) - log_expected(ids) for ids in (targets, samples)]
+    target_scores = tf.reduce_sum(features * of_targets, axis=1) + offsets[0]
+    factor = cast(rows[1], matmul_dtype)
+    scores = matmul(features, factor, transpose_b=tied) + offsets[1]
+    is_target = targets[:, None] == samples
+    scores = tf.where(is_target, scores.dtype.min, scores)
+    scores = tf.concat([target_scores[:, None], scores], axis=1)
+    return tf.reduce_logsumexp(scores, axis=1) - target_scores
 
 
 def _gradient(

@@ -218,7 +218,7 @@ class TrainingProgram:
             tape.watch(embedded)
             dropped = model.drop_words(embedded, ids, seeds)
             outputs = model.outputs(dropped, state, seeds)
-            nats = tf.reduce_sum(model.token_nats(outputs.features, targets))
+            nats = tf.reduce_sum(model.token_nats(outputs.features, targets, seeds))
             loss = self._loss(nats, targets, outputs)
         gradients = tape.gradient(loss, self.weights | {"embedded": embedded})
         rows = gradients.pop("embedded")
@@ -227,8 +227,9 @@ class TrainingProgram:
             gradients["embedding"] = devices.spread(rows)
         elif model.options.tied:
             slices = self._slices(ids, rows)
+            of_softmax = tf.convert_to_tensor(gradients["embedding"])
             gradients["embedding"] = tf.tensor_scatter_nd_add(
-                gradients["embedding"], slices.indices[:, None], slices.values
+                of_softmax, slices.indices[:, None], slices.values
             )
         else:
             gradients["embedding"] = tf.convert_to_tensor(self._slices(ids, rows))

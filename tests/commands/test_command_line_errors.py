@@ -32,6 +32,7 @@ SIZES_FROM_ONE = [
     "dynamic_steps",
     "num_pairs",
     "softmax_reduction",
+    "softmax_samples",
     "join_timeout",
 ]
 SIZES_FROM_ZERO = [

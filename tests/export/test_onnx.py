@@ -169,7 +169,7 @@ def test_a_softmax_that_onnx_lacks(tmp_path, capsys, monkeypatch):
     monkeypatch.delitem(onnx_softmaxes.SOFTMAXES, "full")
     assert run_ptb.main(command(run)) == 2
     assert one_line(capsys) == (
-        "--export_format=onnx: cannot express --softmax=full, only adaptive"
+        "--export_format=onnx: cannot express --softmax=full, only sampled, adaptive"
     )
 
 

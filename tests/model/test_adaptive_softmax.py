@@ -11,8 +11,8 @@ import run_ptb
 from ptb_lm.config import ModelConfig
 from ptb_lm.errors import UserError
 from ptb_lm.model import LanguageModel
+from ptb_lm.model.adaptive_softmax import AdaptiveSoftmax
 from ptb_lm.model.sizes import count_parameters
-from ptb_lm.model.softmax import AdaptiveSoftmax
 from ptb_lm.training.checks import check_model_options
 from ptb_lm.training.cost import token_flop
 from tests.support.files import write_random_corpus
