@@ -163,7 +163,7 @@ def test_a_terminals_lines_fit():
 
 def write_run(folder, results=None, flags=None):
     folder.mkdir(parents=True)
-    recorded = PROJECT / "results" / "small"
+    recorded = PROJECT / "results" / "small-later-schedule"
     text = (recorded / "results.json").read_text() if results is None else results
     (folder / "results.json").write_text(text)
     text = (recorded / "flags.txt").read_text() if flags is None else flags
@@ -171,7 +171,9 @@ def write_run(folder, results=None, flags=None):
 
 
 def test_table_of_an_unfinished_run(tmp_path):
-    results = json.loads((PROJECT / "results/small/results.json").read_text())
+    results = json.loads(
+        (PROJECT / "results/small-later-schedule/results.json").read_text()
+    )
     results["epochs"] = results["epochs"][:3]
     del results["last_weights"]
     write_run(tmp_path / "mine", json.dumps(results))
@@ -196,7 +198,9 @@ def test_no_runs(tmp_path):
 
 
 def test_a_run_without_an_epoch_is_named_and_stops_nothing(tmp_path, capsys):
-    results = json.loads((PROJECT / "results/small/results.json").read_text())
+    results = json.loads(
+        (PROJECT / "results/small-later-schedule/results.json").read_text()
+    )
     write_run(tmp_path / "whole")
     write_run(tmp_path / "no epoch", json.dumps(results | {"epochs": []}))
     write_run(tmp_path / "begun")

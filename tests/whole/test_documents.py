@@ -11,8 +11,8 @@ from ptb_lm.registry import SCHEDULES
 from ptb_lm.reports.not_run import not_run_table
 from ptb_lm.reports.recorded import read_runs
 from ptb_lm.reports.table import results_table
-from ptb_lm.runs.folder import RunFolder
 from tests.support.documents import DOCUMENTS, PROJECT, README, marked, prose
+from tests.support.evaluations import evaluations_table, recorded_evaluations
 
 BUILD = DOCUMENTS["BUILD.md"]
 RESULTS = PROJECT / "results"
@@ -56,17 +56,13 @@ def test_runs_by_another_schedule_than_the_published_one_have_a_note():
     assert (SCHEDULE_NOTE in text) == (schedules != {"zaremba"})
 
 
-def test_what_the_cache_is_worth_is_recorded():
-    folder = RESULTS / "evaluations"
-    (path,) = folder.iterdir()
-    record = json.loads(path.read_text())
-    results = RunFolder(PROJECT / record["run"]).read_results()
-    assert record["cache_size"] == 2000 and record["counting"] == "exact"
-    text = " ".join(prose(README).split())
-    assert (
-        f"`best-bfloat16` falls from {results.best_weights.test_perplexity:.2f} to"
-        f" {record['perplexity']:.2f}"
-    ) in text
+def test_the_evaluations_are_the_recorded_ones():
+    records = recorded_evaluations()
+    assert records
+    for record in records.values():
+        assert record["text"] == "ptb test" and record["counting"] == "exact"
+        assert record["weights"] == "best"
+    assert marked(README, "evaluations") == evaluations_table()
 
 
 @pytest.fixture
