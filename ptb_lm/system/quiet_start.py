@@ -1,4 +1,4 @@
-"""Starts TensorFlow without the log lines that it prints in any case.
+"""Starts TensorFlow, quietly and without what it needs not import.
 
 TensorFlow's native code logs before its logging is set up, past
 TF_CPP_MIN_LOG_LEVEL (tensorflow/tensorflow issue 100442): that there is no GPU,
@@ -10,10 +10,14 @@ import logging
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ptb_lm.errors import UserError
+
+# Keras imports them where they are installed, for what this project has no use for.
+# They take a second of the start.
+UNUSED = ("pandas", "matplotlib", "IPython")
 
 _imported: list[Any] = []  # TensorFlow, from its import to its first operation
 
@@ -42,11 +46,24 @@ def native_stderr_held_back() -> Iterator[None]:
             os.close(original)
 
 
+@contextlib.contextmanager
+def not_importable(names: Iterable[str]) -> Iterator[None]:
+    """Meanwhile, packages that are not imported yet seem not to be installed."""
+    hidden = {name: None for name in names if name not in sys.modules}
+    sys.modules.update(hidden)  # type: ignore[arg-type]  # None is Python's way
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
+
+
 def import_tensorflow() -> None:
-    """Imports TensorFlow, which then does nothing yet."""
+    """Imports TensorFlow and Keras, which then do nothing yet."""
     if "tensorflow" in sys.modules or "TF_CPP_MIN_LOG_LEVEL" not in os.environ:
         return
-    with native_stderr_held_back():
+    with native_stderr_held_back(), not_importable(UNUSED):
+        import keras  # noqa: F401
         import tensorflow
 
         _imported.append(tensorflow)

@@ -117,7 +117,7 @@ def test_mnist_figures_are_the_recorded_ones():
 
 
 def test_ci_calls_the_test_command_of_the_readme():
-    command = next(line for line in README.splitlines() if line.endswith("/pytest"))
+    command = next(line for line in README.splitlines() if "/pytest -n" in line)
     assert command in (PROJECT / ".ci" / "run").read_text().splitlines()
 
 
@@ -125,6 +125,7 @@ def test_every_flag_in_the_documents_exists():
     names = {field.name for _, fields in option_groups() for field in fields}
     names |= {"help", "helpfull", "version", "flagfile"} | {*RETIRED}
     names |= {"logdir"}  # of TensorBoard
+    names |= {"dist"}  # of pytest-xdist
     names |= {"rounds", "rows", "show", "torch_python", "other"}  # of the benchmarks
     names |= {"out"}  # of the example with MNIST
     names |= {"rest_api_port", "model_base_path", "model_name"}  # of the server
