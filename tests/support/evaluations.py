@@ -29,8 +29,8 @@ def method_of(record):
     parts = []
     if "," in record["run"]:
         parts.append("mean of their probabilities")
-    if record["method"] != "plain":
-        parts.append("dynamic evaluation")
+    if "dynamic" in record:
+        parts.append(f"dynamic evaluation ({record['dynamic']})")
     if "cache_size" in record:
         parts.append(f"cache of {record['cache_size']:,} tokens")
     if "ngram_order" in record:
