@@ -15,7 +15,9 @@ from tests.support.files import write_corpus
 
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
 RECORDS = sorted(PROJECT.glob("results/*/flags.txt"))
-FIRST = PROJECT / "results" / "small" / "flags.txt"  # of the first format
+FIRST = (
+    PROJECT / "results" / "small-later-schedule" / "flags.txt"
+)  # of the first format
 OPTIONS = [option for _, group in option_groups() for option in group]
 
 

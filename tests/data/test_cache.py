@@ -25,6 +25,7 @@ from tests.support.corpora import (
 
 
 def test_ids_are_read_from_the_cache_the_second_time(tmp_path, monkeypatch):
+    monkeypatch.setenv("PTB_LM_CACHE", str(tmp_path / "cache"))
     folder = write_folder(tmp_path, TEXTS)
     first = load(folder)
     assert isinstance(first.splits["train"], np.memmap)

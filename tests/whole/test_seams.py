@@ -18,7 +18,7 @@ from ptb_lm.evaluation.plain import Plain
 from ptb_lm.export.export_format import ExportFormat
 from ptb_lm.model.cell import Cell
 from ptb_lm.model.dropout import Dropout
-from ptb_lm.model.softmax import FullSoftmax
+from ptb_lm.model.full_softmax import FullSoftmax
 from ptb_lm.runs.checkpoint import CheckpointFolder
 from ptb_lm.runs.folder import RunFolder
 from ptb_lm.training.optimizers.base import Optimizer
