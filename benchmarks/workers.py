@@ -128,8 +128,10 @@ def import_tensorflow():
     """TensorFlow and the project, as run_ptb.py starts them."""
     sys.path.insert(0, str(PROJECT))
     import run_ptb
+    from ptb_lm.system import quiet_start
 
     run_ptb.set_environment()
+    quiet_start.import_tensorflow()
     import tensorflow as tf
 
     return tf, run_ptb
