@@ -122,14 +122,15 @@ class SampledSoftmax(FullSoftmax):
         # The seeds of dropout do not reach so far.
         pair = tf.stack([seed.seed, seed.step + 2**62])
         draws = tf.random.stateless_uniform([count], pair)
-        samples = tf.cast(tf.exp(draws * np.log(vocab_size + 1)), targets.dtype) - 1
+        scale = np.log(vocab_size + 1)
+        samples = tf.cast(tf.exp(draws * scale), targets.dtype) - 1
+        samples = tf.minimum(samples, vocab_size - 1)  # exp is rounded
 
         def log_expected(ids: tf.Tensor) -> tf.Tensor:
             """Log of how often a token is expected among the samples."""
             share = tf.math.log1p(1 / (tf.cast(ids, tf.float32) + 1))
-            return tf.math.log(share * (count / np.log(vocab_size + 1)))
+            return tf.math.log(share * (count / scale))
 
-        samples = tf.minimum(samples, vocab_size - 1)  # exp is rounded
         return sampled_nats(
             features,
             self._matrix.value,
