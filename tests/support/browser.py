@@ -141,14 +141,16 @@ class Browser:
         self.do("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
     def _place(self, selector: str) -> tuple[float, float]:
-        """The middle of an element, which is scrolled into the window."""
+        """The middle of an element, in the window and no longer moving."""
         element = f"document.querySelector({json.dumps(selector)})"
         self.wait(f"!!{element}")
         self.get(f"{element}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
-        box = self.get(
-            f"(b => [b.x, b.y, b.width, b.height])({element}.getClientRects()[0])"
-        )
-        return box[0] + box[2] / 2, box[1] + box[3] / 2
+        box = f"(b => [b.x, b.y, b.width, b.height])({element}.getClientRects()[0])"
+        before, now = None, self.get(box)
+        while now != before:
+            time.sleep(0.05)
+            before, now = now, self.get(box)
+        return now[0] + now[2] / 2, now[1] + now[3] / 2
 
     def type(self, text: str) -> None:
         """Types a text, key by key, where the focus is."""

@@ -59,9 +59,10 @@ def chromium(tmp_path_factory):
 
 @pytest.fixture
 def page(chromium, address):
-    """The page anew, as wide as a desk's."""
+    """The page anew, as wide as a desk's, with the focus in the text."""
     chromium.open(address)
     chromium.wait(f"document.querySelectorAll('{CHOICE}').length")
+    chromium.wait("!!document.activeElement?.matches('#pg-text textarea')")
     return chromium
 
 
@@ -85,6 +86,7 @@ def type_text(page, typed, count):
     """Types, and waits until both runs show as many tokens."""
     page.click("#pg-text textarea")
     page.type(typed)
+    wait_for_text(page, typed)
     page.wait(f"document.querySelectorAll('.token').length === {2 * count}")
 
 
