@@ -28,6 +28,7 @@ class Dynamic:
     Attributes:
       constants: of the rule. Others may be set between two texts: nothing is compiled
         anew.
+      state, state_rounding: see `FeatureMethod`.
     """
 
     def __init__(
@@ -59,18 +60,19 @@ class Dynamic:
         self._learn_compiled = tf.function(self._learn_eagerly, autograph=False)
         self._learn: Any = None  # the same, for as many texts as are read
         self._look = tf.function(self._look_eagerly, autograph=False)
-        self._state: Any = None
+        self.state: Any = None
+        self.state_rounding: float | None = None  # the weights depend on the text too
         self._begun: list[tf.Tensor] = []  # inputs and targets of a segment cut short
 
     def begin(self, batch_size: int) -> None:
         """Starts new texts with the trained weights, see `Method`."""
-        self._state = self._model.initial_state(batch_size)
+        self.state = self._model.initial_state(batch_size)
         self._begun = [tf.zeros([batch_size, 0], tf.int32)] * 2
         tokens, number = tf.TensorSpec([batch_size, None], tf.int32), tf.TensorSpec([])
         self._learn = self._learn_compiled.get_concrete_function(
             tokens,
             tokens,
-            tf.nest.map_structure(tf.TensorSpec.from_tensor, self._state),
+            tf.nest.map_structure(tf.TensorSpec.from_tensor, self.state),
             DynamicConstants(number, number, number),
         )
 
@@ -95,16 +97,16 @@ class Dynamic:
         texts = [tf.concat(both, axis=1) for both in zip(before, window, strict=True)]
         rest = texts[0].shape[1] % self._steps
         whole = texts[0].shape[1] - rest
-        *scored, self._state = self._learn(
+        *scored, self.state = self._learn(
             *(text[:, :whole] for text in texts),
-            self._state,
+            self.state,
             DynamicConstants(*(tf.constant(c, tf.float32) for c in self.constants)),
         )
         parts, self._begun = [scored], [text[:, whole:] for text in texts]
         if rest:
             # What is after a token does not change its score, and one shape is traced.
             added = [[0, 0], [0, self._steps - rest]]
-            looked = self._look(*(tf.pad(t, added) for t in self._begun), self._state)
+            looked = self._look(*(tf.pad(t, added) for t in self._begun), self.state)
             parts.append([part[:, :rest] for part in looked])
         known = before[0].shape[1]
         nats, features = (

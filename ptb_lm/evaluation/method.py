@@ -82,7 +82,17 @@ class Method(Protocol):
 
 
 class FeatureMethod(Method, Protocol):
-    """A method that also says what the softmax read, for methods built on it."""
+    """A method that also says what the softmax read, for methods built on it.
+
+    Attributes:
+      state: of the network, before the next window: tensors [batch, ...], nested.
+      state_rounding: how far apart two states may be by rounding alone, as
+        `rows.distance` measures it. None: unknown, or the scores depend on more of the
+        text than the state.
+    """
+
+    state: Any
+    state_rounding: float | None
 
     def score_with_features(
         self, inputs: tf.Tensor, targets: tf.Tensor

@@ -8,6 +8,7 @@ Cache", equations 2 and 3.) h_t is what the softmax reads when it predicts x_t+1
 """
 
 import math
+from typing import Any
 
 import tensorflow as tf
 
@@ -57,9 +58,31 @@ class NeuralCache:
 
     def score(self, inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         """Scores the next window, see `Method`."""
-        nats, features = self._method.score_with_features(inputs, targets)
+        return self.follow(self.read(inputs, targets))
+
+    def read(self, inputs: tf.Tensor, targets: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        """Nats, features and targets of the next window, see `StatefulMethod`."""
+        return *self._method.score_with_features(inputs, targets), targets
+
+    def follow(self, read: tuple[tf.Tensor, ...]) -> tf.Tensor:
+        """Scores the next window, see `StatefulMethod`."""
+        nats, features, targets = map(tf.convert_to_tensor, read)
         held = self._memory.extended(features, targets)
         return mix(nats, self._look_up.nats(*held, self._flatness), self._weight)
+
+    @property
+    def state(self) -> Any:
+        """The other method's, see `FeatureMethod`."""
+        return self._method.state
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        self._method.state = state
+
+    @property
+    def state_rounding(self) -> float | None:
+        """The other method's, see `FeatureMethod`."""
+        return self._method.state_rounding
 
 
 class Memory:

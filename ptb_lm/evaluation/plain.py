@@ -12,8 +12,7 @@ class Plain:
     """Scores each token with the model as it is.
 
     Attributes:
-      state: before the next window, see `StatefulMethod`.
-      state_rounding: see `StatefulMethod`.
+      state, state_rounding: see `FeatureMethod`.
     """
 
     def __init__(self, model: Scorable, config: Config):
@@ -43,8 +42,16 @@ class Plain:
 
     def score(self, inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         """Scores the next window, see `Method`."""
+        return self.follow(self.read(inputs, targets))
+
+    def read(self, inputs: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
+        """Nats of the next window, see `StatefulMethod`."""
         nats, _ = self.score_with_features(inputs, targets)
         return nats
+
+    def follow(self, read: tf.Tensor) -> tf.Tensor:
+        """The same nats, see `StatefulMethod`."""
+        return read
 
     def score_with_features(
         self, inputs: tf.Tensor, targets: tf.Tensor

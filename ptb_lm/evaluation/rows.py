@@ -14,7 +14,7 @@ nonlinear equation solving"), which ends at the one solution. Products with many
 take far less time a token than products with one.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,21 +26,40 @@ from ptb_lm.system.progress import Update
 MOST_ROWS = 32
 # Trained networks forget within about a thousand tokens, to the last bits.
 SHORTEST_ROW = 1536
+# What is read of a text's rows is kept until their last pass is done.
+LONGEST_ROW = 4096
 # A network that remembers for longer is read as one stream.
 MOST_PASSES = 3
 
 
 class StatefulMethod(Method, Protocol):
-    """A method that keeps nothing of a text but the state of a network.
+    """A method in two parts: one reads, with a state, the other goes through the text.
+
+    `Method.score` is `follow` of `read`.
 
     Attributes:
-      state: tensors [batch, ...], nested; it may be set.
-      state_rounding: how far apart two states may be by rounding alone, as `distance`
-        measures it; None: unknown.
+      state, state_rounding: see `FeatureMethod`; the state may be set.
     """
 
     state: Any
     state_rounding: float | None
+
+    def read(self, inputs: tf.Tensor, targets: tf.Tensor) -> Any:
+        """Reads the next window, which `score` describes; only the state changes.
+
+        Returns:
+          What there is to know of each position: tensors [batch, time, ...], nested.
+        """
+
+    def follow(self, read: Any) -> tf.Tensor:
+        """Scores the next window of the texts from what was read of it.
+
+        Args:
+          read: by `read`, cut anywhere.
+
+        Returns:
+          As `Method.score`.
+        """
 
 
 def rows_of_stream(method: Method, ids: np.ndarray) -> int:
@@ -57,7 +76,7 @@ def nats_in_rows(
     chunk_tokens: int,
     after_chunk: Update,
 ) -> np.ndarray | None:
-    """Scores of a text, read in rows.
+    """Scores of a text, read in rows; a long text is several times as many rows.
 
     Args:
       method: scores the rows.
@@ -65,51 +84,103 @@ def nats_in_rows(
       rows: their number.
       chunk_tokens: to read in one call of the method.
       after_chunk: called after every chunk of the first pass with the number of tokens
-        that are scored, and of those in all.
+        that are read, and of those in all.
 
     Returns:
       -log p in nats of all tokens but the first, float32 [tokens - 1]; None for a
       network that does not forget soon enough.
     """
-    predicted = len(ids) - 1
-    length = -(-predicted // rows)
-    padded = np.zeros(rows * length + 1, np.int32)
-    padded[: len(ids)] = ids
-    shape = rows, length
-    inputs, targets = padded[:-1].reshape(shape), padded[1:].reshape(shape)
-    steps = max(chunk_tokens // rows, 1)
-    chunks = [slice(begin, begin + steps) for begin in range(0, length, steps)]
-
-    def score() -> Iterator[tuple[slice, np.ndarray]]:
-        for chunk in chunks:
-            nats = method.score(
-                tf.constant(inputs[:, chunk]), tf.constant(targets[:, chunk])
-            )
-            yield chunk, nats.numpy()
-
-    found = np.empty(shape, np.float32)
+    predicted, steps = len(ids) - 1, max(chunk_tokens // rows, 1)
+    parts = -(-predicted // (rows * LONGEST_ROW))
+    tokens = rows * -(-predicted // (rows * parts))  # of a part
+    nats = []
     method.begin(rows)
     try:
-        states = []
-        for chunk, nats in score():
-            found[:, chunk] = nats
-            states.append(method.state)
-            after_chunk(min(rows * chunk.stop, predicted), predicted)
-        for _ in range(MOST_PASSES - 1):
-            method.state = tf.nest.map_structure(_of_the_row_before, states[-1])
-            for number, (chunk, nats) in enumerate(score()):
-                found[:, chunk] = nats
-                earlier, states[number] = states[number], method.state
-                if distance(earlier, method.state) <= (method.state_rounding or 0):
-                    return found.reshape(-1)[:predicted]
+        before = tf.nest.map_structure(lambda part: part[:1], method.state)
+        for begin in range(0, predicted, tokens):
+            some = ids[begin : begin + tokens + 1]
+            padded = np.zeros(tokens + 1, np.int32)
+            padded[: len(some)] = some
+            window = padded[:-1].reshape(rows, -1), padded[1:].reshape(rows, -1)
+
+            def done(columns: int, begin: int = begin) -> None:
+                after_chunk(min(begin + rows * columns, predicted), predicted)
+
+            read = _read_rows(method, window, before, steps, done)
+            if read is None:
+                return None
+            before = tf.nest.map_structure(lambda part: part[-1:], method.state)
+            for first in range(0, len(some) - 1, chunk_tokens):
+                chunk = slice(first, min(first + chunk_tokens, len(some) - 1))
+                here = tf.nest.map_structure(
+                    lambda whole, c=chunk: whole[None, c], read
+                )
+                nats.append(np.asarray(method.follow(here))[0])
     finally:
         method.end()
+    return np.concatenate(nats)
+
+
+def _read_rows(
+    method: StatefulMethod,
+    window: tuple[np.ndarray, np.ndarray],
+    before: Any,
+    steps: int,
+    after_chunk: Callable[[int], None],
+) -> Any:
+    """What a method reads of rows, each of which goes on where the one before it ends.
+
+    Args:
+      method: its state is in the end that after the rows.
+      window: inputs and targets, int32 [rows, length].
+      before: the state before the first row, tensors [1, ...].
+      steps: columns to read in one call of the method.
+      after_chunk: called in the first pass with the number of columns that are read.
+
+    Returns:
+      As `StatefulMethod.read`, of one text, arrays [rows * length, ...]; None for a
+      network that does not forget soon enough.
+    """
+    rows, length = window[0].shape
+    chunks = [slice(begin, begin + steps) for begin in range(0, length, steps)]
+    found: Any = None
+
+    def read(state: Any) -> Iterator[slice]:
+        nonlocal found
+        method.state = state
+        for chunk in chunks:
+            here = method.read(*(tf.constant(ids[:, chunk]) for ids in window))
+            if found is None:
+                found = tf.nest.map_structure(
+                    lambda t: np.empty((rows, length, *t.shape[2:]), t.dtype.name), here
+                )
+            for all_columns, columns in zip(
+                *map(tf.nest.flatten, (found, here)), strict=True
+            ):
+                all_columns[:, chunk] = columns
+            yield chunk
+
+    states = []
+    zero = tf.nest.map_structure(tf.zeros_like, method.state)
+    for chunk in read(_moved_down(before, zero)):
+        states.append(method.state)
+        after_chunk(chunk.stop)
+    for _ in range(MOST_PASSES - 1):
+        for number, _ in enumerate(read(_moved_down(before, states[-1]))):
+            earlier, states[number] = states[number], method.state
+            if distance(earlier, method.state) <= (method.state_rounding or 0):
+                method.state = states[-1]
+                return tf.nest.map_structure(
+                    lambda whole: whole.reshape(rows * length, *whole.shape[2:]), found
+                )
     return None
 
 
-def _of_the_row_before(part: tf.Tensor) -> tf.Tensor:
-    """Part of the state [rows, ...] of the row before each; zero before the first."""
-    return tf.concat([tf.zeros_like(part[:1]), part[:-1]], axis=0)
+def _moved_down(before: Any, state: Any) -> Any:
+    """The state [rows, ...] of the row before each; before the first, `before`."""
+    return tf.nest.map_structure(
+        lambda first, part: tf.concat([first, part[:-1]], axis=0), before, state
+    )
 
 
 def distance(first: Any, second: Any) -> float:

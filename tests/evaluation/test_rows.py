@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from ptb_lm.config import Config
 from ptb_lm.evaluation import rows
 from ptb_lm.evaluation.evaluator import Evaluator
+from ptb_lm.evaluation.neural_cache import NeuralCache
 from ptb_lm.evaluation.plain import Plain
 from ptb_lm.model.language_model import LanguageModel
 from tests.support import reference
@@ -26,11 +27,15 @@ def random_ids(length, seed=0):
     return np.random.default_rng(seed).integers(0, VOCAB, length, dtype=np.int32)
 
 
-def in_one_stream(model, ids):
-    """Nats by a method that says nothing of its state."""
+def one_stream(model):
+    """A method that says nothing of its state."""
     method = Plain(model, Config())
     method.state_rounding = None
-    return Evaluator(method).token_nats(ids)
+    return method
+
+
+def in_one_stream(model, ids):
+    return Evaluator(one_stream(model)).token_nats(ids)
 
 
 @pytest.mark.usefixtures("short_rows")
@@ -66,6 +71,22 @@ def test_any_length_in_any_chunks(length, chunk_tokens, seed):
     )
     np.testing.assert_allclose(nats, in_one_stream(model, ids), atol=2e-5)
     assert done == sorted(done) and done[-1] == (length - 1, length - 1)
+
+
+@pytest.mark.parametrize("size", [7, 300])
+def test_a_cache_follows_the_rows_in_parts(size, monkeypatch):
+    """Its cache holds more than a row, and tokens of the part before."""
+    monkeypatch.setattr(rows, "SHORTEST_ROW", 60)
+    monkeypatch.setattr(rows, "LONGEST_ROW", 75)
+    model = LanguageModel(VOCAB, 5, 1, init_scale=0.5)
+    ids = random_ids(60 * 32 * 2 + 5)
+    method = NeuralCache(Plain(model, Config()), size, 0.4, 0.7)
+    assert rows.rows_of_stream(method, ids) == 32
+    done = []
+    nats = Evaluator(method).token_nats(ids, lambda *place: done.append(place))
+    alone = NeuralCache(one_stream(model), size, 0.4, 0.7)
+    np.testing.assert_allclose(nats, Evaluator(alone).token_nats(ids), atol=2e-5)
+    assert done == sorted(done) and done[-1] == (len(nats), len(nats))
 
 
 @pytest.mark.usefixtures("short_rows")
