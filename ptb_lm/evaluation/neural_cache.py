@@ -77,6 +77,7 @@ class NeuralCache:
 
     @state.setter
     def state(self, state: Any) -> None:
+        """Sets the other method's."""
         self._method.state = state
 
     @property
