@@ -96,7 +96,7 @@ def nats_in_rows(
     nats = []
     method.begin(rows)
     try:
-        before = tf.nest.map_structure(lambda part: part[:1], method.state)
+        before = _cut(method.state, slice(1))
         for begin in range(0, predicted, tokens):
             some = ids[begin : begin + tokens + 1]
             padded = np.zeros(tokens + 1, np.int32)
@@ -109,12 +109,10 @@ def nats_in_rows(
             read = _read_rows(method, window, before, steps, done)
             if read is None:
                 return None
-            before = tf.nest.map_structure(lambda part: part[-1:], method.state)
+            before = _cut(method.state, slice(-1, None))
             for first in range(0, len(some) - 1, chunk_tokens):
                 chunk = slice(first, min(first + chunk_tokens, len(some) - 1))
-                here = tf.nest.map_structure(
-                    lambda whole, c=chunk: whole[None, c], read
-                )
+                here = _cut(read, (None, chunk))
                 nats.append(np.asarray(method.follow(here))[0])
     finally:
         method.end()
@@ -154,10 +152,9 @@ def _read_rows(
                 found = tf.nest.map_structure(
                     lambda t: np.empty((rows, length, *t.shape[2:]), t.dtype.name), here
                 )
-            for all_columns, columns in zip(
-                *map(tf.nest.flatten, (found, here)), strict=True
-            ):
-                all_columns[:, chunk] = columns
+            pairs = zip(tf.nest.flatten(found), tf.nest.flatten(here), strict=True)
+            for whole, columns in pairs:
+                whole[:, chunk] = columns
             yield chunk
 
     states = []
@@ -174,6 +171,11 @@ def _read_rows(
                     lambda whole: whole.reshape(rows * length, *whole.shape[2:]), found
                 )
     return None
+
+
+def _cut(arrays: Any, place: Any) -> Any:
+    """A part of each of nested arrays."""
+    return tf.nest.map_structure(lambda whole: whole[place], arrays)
 
 
 def _moved_down(before: Any, state: Any) -> Any:
