@@ -110,9 +110,9 @@ def nats_in_rows(
             if read is None:
                 return None
             before = _cut(method.state, slice(-1, None))
+            read = _cut(read, slice(len(some) - 1))  # without the padding
             for first in range(0, len(some) - 1, chunk_tokens):
-                chunk = slice(first, min(first + chunk_tokens, len(some) - 1))
-                here = _cut(read, (None, chunk))
+                here = _cut(read, (None, slice(first, first + chunk_tokens)))
                 nats.append(np.asarray(method.follow(here))[0])
     finally:
         method.end()
