@@ -437,7 +437,8 @@ class ModelConfig(Validated):
     softmax_reduction: int = option(
         4,
         "The projection of each cluster of an adaptive softmax has this part of the"
-        " width of the one before; that of the first cluster, of the last layer's.",
+        " width of the one before; that of the first cluster, of the last layer's."
+        " With --tied there are no such projections.",
         minimum=1,
         maximum=2**31 - 1,
         since=2,
@@ -497,9 +498,14 @@ class ModelConfig(Validated):
         return sizes[-1] if sizes else self.hidden_size
 
     @property
+    def softmax_width(self) -> int:
+        """Width of what the softmax reads."""
+        return self.embedding_width if self.tied else self.last_units
+
+    @property
     def projects(self) -> bool:
-        """Whether a projection brings the last outputs to the embedding's width."""
-        return self.tied and self.last_units != self.embedding_width
+        """Whether a projection brings the last outputs to the softmax's width."""
+        return self.softmax_width != self.last_units
 
 
 @dataclasses.dataclass(frozen=True)

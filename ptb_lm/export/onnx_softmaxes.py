@@ -12,38 +12,80 @@ WriteSoftmax = Callable[[Graph, str, ModelConfig], str]
 
 def _full(graph: Graph, features: str, options: ModelConfig) -> str:
     """One softmax; where it is tied, its matrix is the embedding, transposed."""
-    if options.projects:
-        features = graph.product(features, "projection")
+    features = _projected(graph, features, options)
     matrix = "embedding" if options.tied else "softmax_kernel"
-    return _log_softmax(graph, features, matrix, "softmax_bias", options.tied)
+    bias = _bias(graph, "softmax_bias")
+    logits = graph.product(features, matrix, bias, options.tied)
+    return graph.add("LogSoftmax", [logits], axis=1)
 
 
 def _adaptive(graph: Graph, features: str, options: ModelConfig) -> str:
     """A head, and a tail for each cluster, to which the head gives its share."""
-    head = _log_softmax(graph, features, "softmax_kernel", "softmax_bias")
-    clusters = [
-        name.removesuffix("_projection")
+    features = _projected(graph, features, options)
+    tails = [
+        name.removesuffix("_bias")
         for name in graph.names
-        if name.startswith("cluster_") and name.endswith("_projection")
+        if name.startswith("cluster_") and name.endswith("_bias")
     ]
-    frequent = len(graph.weight("softmax_bias")) - len(clusters)
-    parts = [graph.new_name("frequent"), *map(graph.new_name, clusters)]
-    sizes = graph.integers(frequent, *[1] * len(clusters))
-    graph.add("Split", [head, sizes], parts, axis=1)
-    for place, cluster in enumerate(clusters, start=1):
-        reduced = graph.product(features, f"{cluster}_projection")
-        tail = _log_softmax(graph, reduced, f"{cluster}_kernel", f"{cluster}_bias")
-        parts[place] = graph.add("Add", [tail, parts[place]])
+    frequent = len(graph.weight("softmax_bias")) - len(tails)
+    write = _tied_logits if options.tied else _untied_logits
+    logits = [
+        graph.add("LogSoftmax", [each], axis=1)
+        for each in write(graph, features, tails, frequent)
+    ]
+    parts = _split(graph, logits[0], [frequent, *[1] * len(tails)])
+    parts[1:] = [
+        graph.add("Add", [of_tail, of_head])
+        for of_tail, of_head in zip(logits[1:], parts[1:], strict=True)
+    ]
     return graph.add("Concat", parts, axis=1)
 
 
-def _log_softmax(
-    graph: Graph, features: str, matrix: str, bias: str, transposed: bool = False
-) -> str:
-    """The logarithm of softmax(x W + b), of weights by their names."""
-    stored = graph.constant(graph.weight(bias), bias)
-    logits = graph.product(features, matrix, stored, transposed)
-    return graph.add("LogSoftmax", [logits], axis=1)
+def _untied_logits(
+    graph: Graph, features: str, tails: list[str], frequent: int
+) -> list[str]:
+    """Logits of the head and of each tail, which has a projection."""
+    bias = _bias(graph, "softmax_bias")
+    logits = [graph.product(features, "softmax_kernel", bias)]
+    for tail in tails:
+        reduced = graph.product(features, f"{tail}_projection")
+        bias = _bias(graph, f"{tail}_bias")
+        logits.append(graph.product(reduced, f"{tail}_kernel", bias))
+    return logits
+
+
+def _tied_logits(
+    graph: Graph, features: str, tails: list[str], frequent: int
+) -> list[str]:
+    """Logits of the head and of each tail, all by the rows of the embedding."""
+    biases = [f"{tail}_bias" for tail in tails]
+    sizes = [frequent, *(len(graph.weight(bias)) for bias in biases)]
+    products = graph.product(features, "embedding", transposed=True)
+    logits = _split(graph, products, sizes)
+    if tails:
+        clusters = graph.product(features, "cluster_rows", transposed=True)
+        logits[0] = graph.add("Concat", [logits[0], clusters], axis=1)
+    return [
+        graph.add("Add", [each, _bias(graph, bias)])
+        for each, bias in zip(logits, ["softmax_bias", *biases], strict=True)
+    ]
+
+
+def _projected(graph: Graph, features: str, options: ModelConfig) -> str:
+    """The features in the width that the softmax reads."""
+    return graph.product(features, "projection") if options.projects else features
+
+
+def _bias(graph: Graph, name: str) -> str:
+    """A bias as a constant of its name."""
+    return graph.constant(graph.weight(name), name)
+
+
+def _split(graph: Graph, columns: str, sizes: list[int]) -> list[str]:
+    """The columns in parts."""
+    parts = [graph.new_name("part") for _ in sizes]
+    graph.add("Split", [columns, graph.integers(*sizes)], parts, axis=1)
+    return parts
 
 
 SOFTMAXES: dict[str, WriteSoftmax] = {

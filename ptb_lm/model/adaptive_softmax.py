@@ -1,5 +1,6 @@
 """A tree of two levels (Grave et al. 2017, arXiv 1609.04309, section 4)."""
 
+import functools
 import itertools
 from typing import ClassVar
 
@@ -10,7 +11,7 @@ import tensorflow as tf
 from ptb_lm.config import ModelConfig
 from ptb_lm.model.losses import token_nats
 from ptb_lm.model.precision import cast, matmul
-from ptb_lm.model.softmax import MakeWeight, Seeds, Softmax
+from ptb_lm.model.softmax import MakeWeight, Seeds, Softmax, projection_size
 from ptb_lm.options import parse_cutoffs
 
 
@@ -28,6 +29,9 @@ class AdaptiveSoftmax(Softmax):
     takes the products of the head and of its own cluster alone, so that training takes
     a fraction of a full softmax's time. (PyTorch's AdaptiveLogSoftmaxWithLoss with
     `head_bias` is the same, but has no b_i.)
+
+    Where weights are tied, each token has its row of the embedding, in the head or in
+    its cluster, and there is no P_i; the head has one more row for each cluster.
     """
 
     options: ClassVar[tuple[str, ...]] = ("softmax_cutoffs", "softmax_reduction")
@@ -36,11 +40,13 @@ class AdaptiveSoftmax(Softmax):
     def parameters(cls, options: ModelConfig, vocab_size: int) -> int:
         """As `Softmax.parameters`."""
         head, clusters = _clusters(options, vocab_size)
+        biases = vocab_size + len(clusters)
+        if options.tied:
+            rows = len(clusters) * options.softmax_width
+            return projection_size(options) + rows + biases
         last = options.last_units
-        tails = sum(
-            last * width + (width + 1) * (end - begin) for begin, end, width in clusters
-        )
-        return (last + 1) * head + tails
+        tails = sum(width * (last + end - begin) for begin, end, width in clusters)
+        return last * head + tails + biases
 
     @classmethod
     def multiply_adds(cls, options: ModelConfig, vocab_size: int) -> float:
@@ -48,11 +54,12 @@ class AdaptiveSoftmax(Softmax):
         head, clusters = _clusters(options, vocab_size)
         ranks = 1.0 / np.arange(1, vocab_size + 1)
         shares = [ranks[begin:end].sum() / ranks.sum() for begin, end, _ in clusters]
+        read = 0 if options.tied else options.last_units  # by the cluster's projection
         tails = sum(
-            share * width * (options.last_units + end - begin)
+            share * width * (read + end - begin)
             for share, (begin, end, width) in zip(shares, clusters, strict=True)
         )
-        return options.last_units * head + float(tails)
+        return projection_size(options) + options.softmax_width * head + float(tails)
 
     @classmethod
     def kept_floats(cls, options: ModelConfig, vocab_size: int) -> int:
@@ -63,8 +70,8 @@ class AdaptiveSoftmax(Softmax):
         self, embedding: keras.Variable, make_weight: MakeWeight, seeds: Seeds
     ) -> None:
         """As `Softmax.create`."""
-        last, vocab_size = self._options.last_units, embedding.shape[0]
-        head, self._clusters = _clusters(self._options, vocab_size)
+        options = self._options
+        head, self._clusters = _clusters(options, embedding.shape[0])
         self._frequent = head - len(self._clusters)
 
         def bias(name: str, size: int) -> None:
@@ -76,10 +83,17 @@ class AdaptiveSoftmax(Softmax):
             self._weights[name] = make_weight(name, initializer, shape)
 
         bias("softmax_bias", head)
-        matrix("softmax_kernel", last, head)
+        if options.tied:
+            self._embedding = embedding
+            self._create_projection(make_weight, self._matrix_initializer(seeds.next()))
+            if self._clusters:
+                matrix("cluster_rows", len(self._clusters), self.width)
+        else:
+            matrix("softmax_kernel", self.width, head)
         for index, (begin, end, width) in enumerate(self._clusters):
-            matrix(f"cluster_{index}_projection", last, width)
-            matrix(f"cluster_{index}_kernel", width, end - begin)
+            if not options.tied:
+                matrix(f"cluster_{index}_projection", self.width, width)
+                matrix(f"cluster_{index}_kernel", width, end - begin)
             bias(f"cluster_{index}_bias", end - begin)
 
     def set_unigram_bias(self, shares: np.ndarray) -> None:
@@ -95,14 +109,14 @@ class AdaptiveSoftmax(Softmax):
 
     def logits(self, features: tf.Tensor) -> tf.Tensor:
         """As `Softmax.logits`; they are normalized."""
-        weights = self.named_variables()
+        weights, (head_matrix, matrices) = self.named_variables(), self._matrices()
+        tied = self._options.tied
         head = tf.nn.log_softmax(
-            tf.matmul(features, weights["softmax_kernel"]) + weights["softmax_bias"]
+            tf.matmul(features, head_matrix, transpose_b=tied) + weights["softmax_bias"]
         )
         parts = [head[:, : self._frequent]]
-        for index in range(len(self._clusters)):
-            reduced = tf.matmul(features, weights[f"cluster_{index}_projection"])
-            tail = tf.matmul(reduced, weights[f"cluster_{index}_kernel"])
+        for index, matrix in enumerate(matrices):
+            tail = tf.matmul(self._reduced(features, index), matrix, transpose_b=tied)
             tail = tf.nn.log_softmax(tail + weights[f"cluster_{index}_bias"])
             place = self._frequent + index
             parts.append(tail + head[:, place : place + 1])
@@ -110,30 +124,49 @@ class AdaptiveSoftmax(Softmax):
 
     def token_nats(self, features: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         """As `Softmax.token_nats`; each cluster reads the rows of its own targets."""
-        weights, dtype = self.named_variables(), self._matmul_dtype
+        weights, (head_matrix, matrices) = self.named_variables(), self._matrices()
+        nats_of = functools.partial(
+            token_nats, tied=self._options.tied, matmul_dtype=self._matmul_dtype
+        )
         in_head, rows_of = targets, []
         for index, (begin, end, _) in enumerate(self._clusters):
             is_inside = (targets >= begin) & (targets < end)
             in_head = tf.where(is_inside, self._frequent + index, in_head)
             rows_of.append(tf.where(is_inside))  # [count, 1]
-        nats = token_nats(
-            features,
-            weights["softmax_kernel"],
-            weights["softmax_bias"],
-            in_head,
-            matmul_dtype=dtype,
-        )
-        for index, rows in enumerate(rows_of):
-            projection = cast(weights[f"cluster_{index}_projection"], dtype)
-            tail = token_nats(
-                matmul(tf.gather_nd(features, rows), projection),
-                weights[f"cluster_{index}_kernel"],
+        nats = nats_of(features, head_matrix, weights["softmax_bias"], in_head)
+        for index, (rows, matrix) in enumerate(zip(rows_of, matrices, strict=True)):
+            inputs = tf.gather_nd(features, rows)
+            tail = nats_of(
+                self._reduced(inputs, index, self._matmul_dtype),
+                matrix,
                 weights[f"cluster_{index}_bias"],
                 tf.gather_nd(targets, rows) - self._clusters[index][0],
-                matmul_dtype=dtype,
             )
             nats = tf.tensor_scatter_nd_add(nats, rows, tail)
         return nats
+
+    def _matrices(self) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        """That of the head and those of the clusters; transposed where tied."""
+        weights = self.named_variables()
+        if not self._options.tied:
+            kernels = [
+                f"cluster_{index}_kernel" for index in range(len(self._clusters))
+            ]
+            return weights["softmax_kernel"], [weights[name] for name in kernels]
+        if not self._clusters:
+            return self._embedding.value, []
+        sizes = [self._frequent, *(end - begin for begin, end, _ in self._clusters)]
+        frequent, *rows = tf.split(self._embedding.value, sizes)
+        return tf.concat([frequent, weights["cluster_rows"]], axis=0), rows
+
+    def _reduced(
+        self, features: tf.Tensor, index: int, matmul_dtype: str | None = None
+    ) -> tf.Tensor:
+        """What the softmax of a cluster reads of features [n, width]."""
+        if self._options.tied:
+            return features
+        projection = self.named_variables()[f"cluster_{index}_projection"]
+        return matmul(features, cast(projection, matmul_dtype))
 
 
 def _clusters(
@@ -145,10 +178,10 @@ def _clusters(
     the head has every token, and there is no cluster.
     """
     cutoffs = [c for c in parse_cutoffs(options.softmax_cutoffs) if c < vocab_size]
-    width = options.last_units
-    clusters = []
+    width, clusters = options.softmax_width, []
     for begin, end in itertools.pairwise([*cutoffs, vocab_size]):
-        width = max(width // options.softmax_reduction, 1)
+        if not options.tied:
+            width = max(width // options.softmax_reduction, 1)
         clusters.append((begin, end, width))
     frequent = cutoffs[0] if cutoffs else vocab_size
     return frequent + len(clusters), clusters

@@ -9,32 +9,26 @@ import tensorflow as tf
 from ptb_lm.config import ModelConfig
 from ptb_lm.model.dropout import SeedAndStep
 from ptb_lm.model.losses import sampled_nats, token_nats
-from ptb_lm.model.precision import cast, matmul
-from ptb_lm.model.softmax import MakeWeight, Seeds, Softmax
+from ptb_lm.model.softmax import MakeWeight, Seeds, Softmax, projection_size
 
 
 class FullSoftmax(Softmax):
     """softmax(x W + b): one product with a matrix as wide as the vocabulary.
 
-    W is [units, vocabulary], or the transposed embedding where weights are tied (Press
-    and Wolf 2017). If the last layer is then not as wide as the embedding, a projection
-    P stands between the two, softmax(x P E^T + b).
+    W is [units, vocabulary], or the transposed embedding where weights are tied; behind
+    a projection P, softmax(x P E^T + b).
     """
-
-    may_be_tied: ClassVar[bool] = True
 
     @classmethod
     def parameters(cls, options: ModelConfig, vocab_size: int) -> int:
         """As `Softmax.parameters`."""
-        width, last = options.embedding_width, options.last_units
-        matrix = last * (width * options.projects if options.tied else vocab_size)
-        return matrix + vocab_size
+        matrix = 0 if options.tied else options.softmax_width * vocab_size
+        return projection_size(options) + matrix + vocab_size
 
     @classmethod
     def multiply_adds(cls, options: ModelConfig, vocab_size: int) -> float:
         """As `Softmax.multiply_adds`."""
-        width, last = options.embedding_width, options.last_units
-        return width * (last + vocab_size) if options.projects else last * vocab_size
+        return projection_size(options) + options.softmax_width * vocab_size
 
     @classmethod
     def kept_floats(cls, options: ModelConfig, vocab_size: int) -> int:
@@ -45,33 +39,18 @@ class FullSoftmax(Softmax):
         self, embedding: keras.Variable, make_weight: MakeWeight, seeds: Seeds
     ) -> None:
         """As `Softmax.create`."""
-        options = self._options
-        last, (vocab_size, width) = options.last_units, embedding.shape
+        vocab_size = embedding.shape[0]
         bias = self._bias_initializer(seeds.next())
         self._bias = make_weight("softmax_bias", bias, (vocab_size,))
         initializer = self._matrix_initializer(seeds.next())
-        self._matrix, self._projection = embedding, None
-        if not options.tied:
-            shape = last, vocab_size
+        if self._options.tied:
+            self._matrix = embedding
+            self._create_projection(make_weight, initializer)
+        else:
+            shape = self.width, vocab_size
             self._matrix = make_weight("softmax_kernel", initializer, shape)
             self._weights["softmax_kernel"] = self._matrix
-        elif options.projects:
-            shape = last, width
-            self._projection = make_weight("projection", initializer, shape)
-            self._weights["projection"] = self._projection
         self._weights["softmax_bias"] = self._bias
-
-    @property
-    def width(self) -> int:
-        """As `Softmax.width`."""
-        tied = self._options.tied
-        return self._options.embedding_width if tied else self._options.last_units
-
-    def features(self, outputs: tf.Tensor) -> tf.Tensor:
-        """As `Softmax.features`."""
-        if self._projection is None:
-            return outputs
-        return _multiply(outputs, cast(self._projection.value, self._matmul_dtype))
 
     def set_unigram_bias(self, shares: np.ndarray) -> None:
         """As `Softmax.set_unigram_bias`: b_i = log p_i."""
@@ -141,11 +120,3 @@ class SampledSoftmax(FullSoftmax):
             tied=self._options.tied,
             matmul_dtype=self._matmul_dtype,
         )
-
-
-def _multiply(sequence: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
-    """[time, batch, rows] times [rows, columns] -> [time, batch, columns]."""
-    time, batch, _ = tf.unstack(tf.shape(sequence))
-    rows, columns = matrix.shape
-    product = matmul(tf.reshape(sequence, [-1, rows]), matrix)
-    return tf.reshape(product, [time, batch, columns])

@@ -14,6 +14,7 @@ import tensorflow as tf
 from ptb_lm.config import ModelConfig
 from ptb_lm.model.dropout import SeedAndStep
 from ptb_lm.model.initializers import make_initializer
+from ptb_lm.model.precision import cast, matmul
 from ptb_lm.registry import SOFTMAXES
 
 # (name, initializer, shape) -> a weight of the model.
@@ -28,14 +29,16 @@ class Softmax(abc.ABC):
     The class itself tells what a softmax of some options takes, so that this is known
     before a model is made.
 
+    Where weights are tied, the rows of the embedding are its weights (Press and Wolf
+    2017). If the last layer is then not as wide as the embedding, a projection stands
+    between the two.
+
     Attributes:
       options: names of the options of `ModelConfig` that this softmax reads and others
         may not.
-      may_be_tied: whether the embedding can be its matrix.
     """
 
     options: ClassVar[tuple[str, ...]] = ()
-    may_be_tied: ClassVar[bool] = False
 
     def __init__(self, options: ModelConfig, matmul_dtype: str | None):
         """Takes the options of the model, and the type of its matrix products.
@@ -47,6 +50,7 @@ class Softmax(abc.ABC):
         self._options = options
         self._matmul_dtype = matmul_dtype
         self._weights: dict[str, keras.Variable] = {}
+        self._projection: keras.Variable | None = None
 
     @classmethod
     @abc.abstractmethod
@@ -81,7 +85,7 @@ class Softmax(abc.ABC):
     @property
     def width(self) -> int:
         """Width of the features."""
-        return self._options.last_units
+        return self._options.softmax_width
 
     def named_variables(self) -> dict[str, tf.Variable]:
         """The weights, by the names that checkpoints use."""
@@ -89,7 +93,12 @@ class Softmax(abc.ABC):
 
     def features(self, outputs: tf.Tensor) -> tf.Tensor:
         """What the softmax reads: [time, batch, units] -> [time, batch, width]."""
-        return outputs
+        if self._projection is None:
+            return outputs
+        time, batch, _ = tf.unstack(tf.shape(outputs))
+        rows = tf.reshape(outputs, [-1, self._options.last_units])
+        product = matmul(rows, cast(self._projection.value, self._matmul_dtype))
+        return tf.reshape(product, [time, batch, self.width])
 
     @abc.abstractmethod
     def set_unigram_bias(self, shares: np.ndarray) -> None:
@@ -122,6 +131,15 @@ class Softmax(abc.ABC):
         """
         return self.token_nats(features, targets)
 
+    def _create_projection(
+        self, make_weight: MakeWeight, initializer: keras.Initializer
+    ) -> None:
+        """Creates the projection before the embedding's rows, where there is one."""
+        if self._options.projects:
+            shape = self._options.last_units, self.width
+            self._projection = make_weight("projection", initializer, shape)
+            self._weights["projection"] = self._projection
+
     def _bias_initializer(self, seed: int) -> keras.Initializer:
         """Of a bias; that of the unigrams is set later, and starts at zero."""
         if self._options.softmax_bias_init != "uniform":
@@ -148,6 +166,11 @@ class Seeds:
         self._given += 1
         # The first numbers of a longer state are those of a shorter one.
         return int(self._sequence.generate_state(self._given)[-1])
+
+
+def projection_size(options: ModelConfig) -> int:
+    """Number of weights of the projection before the embedding's rows."""
+    return options.projects * options.last_units * options.softmax_width
 
 
 def softmax_of(options: ModelConfig) -> type[Softmax]:

@@ -27,10 +27,11 @@ def check_model_options(model: ModelConfig) -> None:
     """Raises UserError where options of the model do not go together."""
     _check_readers(model, "cell", CELLS)
     _check_readers(model, "softmax", SOFTMAXES)
-    if model.tied and not SOFTMAXES[model.softmax].may_be_tied:
+    reduction = "softmax_reduction"
+    if model.tied and getattr(model, reduction) != getattr(ModelConfig, reduction):
         raise UserError(
-            f"{_shown(model, 'tied')} and {_shown(model, 'softmax')} exclude each"
-            " other: no matrix of this softmax is as large as the embedding"
+            f"{_shown(model, reduction)} has no effect with {_shown(model, 'tied')}:"
+            " the clusters then have rows of the embedding, in its width"
         )
 
 

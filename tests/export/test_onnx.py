@@ -37,6 +37,17 @@ MODELS = {
     "mogrifier": {"mogrifier_rounds": 4, **WIDTHS},
     "lstm-adaptive": {"softmax": "adaptive", "softmax_cutoffs": "5,12"},
     "gru-adaptive-head-alone": {"softmax": "adaptive", "softmax_cutoffs": "99"},
+    "lstm-adaptive-tied": {
+        "softmax": "adaptive",
+        "softmax_cutoffs": "5,12",
+        "tied": True,
+        **WIDTHS,
+    },
+    "rnn-adaptive-tied-head-alone": {
+        "softmax": "adaptive",
+        "softmax_cutoffs": "99",
+        "tied": True,
+    },
     "mogrifier-tied": {"mogrifier_rank": 3, "tied": True},
 }
 TOKENS = 1000

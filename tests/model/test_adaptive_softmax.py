@@ -1,5 +1,8 @@
 """The adaptive softmax against NumPy, finite differences and PyTorch."""
 
+import dataclasses
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -38,7 +41,8 @@ def weights_of(model):
     return {
         name: variable.numpy().astype(np.float64)
         for name, variable in model.named_variables().items()
-        if name.startswith(("softmax", "cluster"))
+        if name.startswith(("softmax", "cluster", "projection"))
+        or (model.options.tied and name == "embedding")
     }
 
 
@@ -49,11 +53,25 @@ def log_softmax(scores):
 
 def log_probabilities(weights, features, cutoffs=CUTOFFS):
     """log p of every token, [n, vocabulary], written from the equations."""
-    head = log_softmax(features @ weights["softmax_kernel"] + weights["softmax_bias"])
+    embedding = weights.get("embedding")
+    if embedding is None:
+        scores = features @ weights["softmax_kernel"]
+    else:
+        scores = np.concatenate(
+            [
+                features @ embedding[: cutoffs[0]].T,
+                features @ weights["cluster_rows"].T,
+            ],
+            axis=1,
+        )
+    head = log_softmax(scores + weights["softmax_bias"])
     parts = [head[:, : cutoffs[0]]]
-    for index in range(len(cutoffs)):
-        reduced = features @ weights[f"cluster_{index}_projection"]
-        scores = reduced @ weights[f"cluster_{index}_kernel"]
+    for index, (begin, end) in enumerate(itertools.pairwise([*cutoffs, VOCAB])):
+        if embedding is None:
+            reduced = features @ weights[f"cluster_{index}_projection"]
+            scores = reduced @ weights[f"cluster_{index}_kernel"]
+        else:
+            scores = features @ embedding[begin:end].T
         tail = log_softmax(scores + weights[f"cluster_{index}_bias"])
         parts.append(head[:, cutoffs[0] + index][:, None] + tail)
     return np.concatenate(parts, axis=1)
@@ -80,10 +98,24 @@ def test_names_and_shapes():
     }
 
 
+def test_names_and_shapes_where_tied():
+    """A row of the embedding for each token, and one more for each cluster."""
+    model = make_model(tied=True, embedding_size=5)
+    found = {name: weight.shape for name, weight in weights_of(model).items()}
+    assert found == {
+        "embedding": (23, 5),
+        "projection": (8, 5),
+        "softmax_bias": (7,),
+        "cluster_rows": (2, 5),
+        "cluster_0_bias": (6,),
+        "cluster_1_bias": (12,),
+    }
+
+
 @settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 10_000), rows=st.integers(1, 12))
-def test_probabilities_of_all_tokens(seed, rows):
-    model, (features, targets) = make_model(seed), random_problem(seed, rows)
+@given(seed=st.integers(0, 10_000), rows=st.integers(1, 12), tied=st.booleans())
+def test_probabilities_of_all_tokens(seed, rows, tied):
+    model, (features, targets) = make_model(seed, tied=tied), random_problem(seed, rows)
     expected = log_probabilities(weights_of(model), features)
     as_tensor = tf.constant(features, tf.float32)
     logits = model.logits(as_tensor)
@@ -96,15 +128,17 @@ def test_probabilities_of_all_tokens(seed, rows):
     )
 
 
+@pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("targets", ["of all", "frequent", "of the last cluster"])
-def test_gradients(targets):
+def test_gradients(targets, tied):
     """Against finite differences of the reference; some clusters have no target."""
-    model, (features, ids) = make_model(3), random_problem(4, rows=6)
+    model, (features, ids) = make_model(3, tied=tied), random_problem(4, rows=6)
     ids = {"of all": ids, "frequent": ids % 5, "of the last cluster": 11 + ids % 12}[
         targets
     ]
     variables = {n: v for n, v in model.named_variables().items() if "lstm" not in n}
-    del variables["embedding"]
+    if not tied:
+        del variables["embedding"]
     inputs = tf.constant(features, tf.float32)
     with tf.GradientTape() as tape:
         tape.watch(inputs)
@@ -157,8 +191,9 @@ def test_losses_are_those_of_pytorch(seed):
     np.testing.assert_allclose(found, -logs.detach().numpy(), rtol=1e-5, atol=1e-6)
 
 
-def test_the_unigram_bias_gives_the_unigrams():
-    model = make_model(softmax_bias_init="unigram")
+@pytest.mark.parametrize("tied", [False, True])
+def test_the_unigram_bias_gives_the_unigrams(tied):
+    model = make_model(softmax_bias_init="unigram", tied=tied)
     counts = np.arange(VOCAB, 0, -1) ** 2
     model.set_unigram_bias(counts)
     logs = model.logits(tf.zeros([1, UNITS])).numpy()[0]
@@ -176,9 +211,13 @@ def test_cutoffs_beyond_the_vocabulary_are_left_out():
     whole = make_model(cutoffs=(23,))
     assert set(weights_of(whole)) == {"softmax_bias", "softmax_kernel"}
     features, targets = random_problem(0)
-    full = LanguageModel(VOCAB, UNITS, 1, init_scale=0.8)
     inputs = tf.constant(features, tf.float32), tf.constant(targets)
-    np.testing.assert_array_equal(full.token_nats(*inputs), whole.token_nats(*inputs))
+    for tied in (False, True):
+        whole = make_model(cutoffs=(23,), tied=tied)
+        full = LanguageModel(VOCAB, UNITS, 1, init_scale=0.8, tied=tied)
+        np.testing.assert_array_equal(
+            full.token_nats(*inputs), whole.token_nats(*inputs)
+        )
 
 
 @pytest.mark.parametrize("cutoffs", ["5,11", "5", "23"])
@@ -186,8 +225,13 @@ def test_the_class_knows_what_a_model_takes(cutoffs):
     options = ModelConfig(
         hidden_size=UNITS, num_layers=1, softmax="adaptive", softmax_cutoffs=cutoffs
     )
-    model = make_model(cutoffs=tuple(map(int, cutoffs.split(","))))
+    places = tuple(map(int, cutoffs.split(",")))
+    model = make_model(cutoffs=places)
     assert count_parameters(options, VOCAB) == model.count_params()
+    for width in (UNITS, 5):
+        tied = dataclasses.replace(options, tied=True, embedding_size=width)
+        made = make_model(cutoffs=places, tied=True, embedding_size=width)
+        assert count_parameters(tied, VOCAB) == made.count_params()
     weights = weights_of(model)
     head = weights["softmax_kernel"].size
     assert AdaptiveSoftmax.kept_floats(options, VOCAB) == head // UNITS
@@ -206,12 +250,18 @@ def test_multiply_adds_follow_zipfs_law():
     products = 4 * 2 + 5 / 11 * (4 * 1 + 1 * 2)  # head; projection and kernel
     assert AdaptiveSoftmax.multiply_adds(options, 3) == pytest.approx(products)
     assert token_flop(options, 3) == round(6 * (2 * 4 * 4 * 4 + products))
+    tied = dataclasses.replace(options, tied=True, embedding_size=5)
+    products = 4 * 5 + 5 * 2 + 5 / 11 * 5 * 2  # projection, head and two rows
+    assert AdaptiveSoftmax.multiply_adds(tied, 3) == pytest.approx(products)
 
 
 @pytest.mark.parametrize(
     "options, problem",
     [
-        ({"softmax": "adaptive", "tied": True}, "--tied=true and --softmax=adaptive"),
+        (
+            {"softmax": "adaptive", "tied": True, "softmax_reduction": 2},
+            "no effect with --tied=true",
+        ),
         ({"softmax_reduction": 2}, "it is for adaptive"),
         ({"softmax_cutoffs": "7"}, "it is for adaptive"),
     ],
@@ -228,13 +278,15 @@ def test_cutoffs_that_are_none(cutoffs):
 
 
 @pytest.mark.slow
-def test_a_run_trains_goes_on_and_exports(tmp_path):
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_run_trains_goes_on_and_exports(tmp_path, tied):
     """The SavedModel gives the probabilities of the run's own weights."""
     corpus, run = write_random_corpus(tmp_path / "corpus"), tmp_path / "run"
     command = [
         "--model=test",
         "--softmax=adaptive",
         "--softmax_cutoffs=3,6",
+        f"--tied={str(tied).lower()}",
         f"--data_path={corpus}",
         f"--save_path={run}",
         "--hidden_size=8",
