@@ -28,22 +28,18 @@ def _adaptive(graph: Graph, features: str, options: ModelConfig) -> str:
         if name.startswith("cluster_") and name.endswith("_bias")
     ]
     frequent = len(graph.weight("softmax_bias")) - len(tails)
-    write = _tied_logits if options.tied else _untied_logits
-    logits = [
-        graph.add("LogSoftmax", [each], axis=1)
-        for each in write(graph, features, tails, frequent)
-    ]
-    parts = _split(graph, logits[0], [frequent, *[1] * len(tails)])
-    parts[1:] = [
-        graph.add("Add", [of_tail, of_head])
-        for of_tail, of_head in zip(logits[1:], parts[1:], strict=True)
-    ]
+    if options.tied:
+        logits = _tied_logits(graph, features, tails, frequent)
+    else:
+        logits = _untied_logits(graph, features, tails)
+    head, *rest = [graph.add("LogSoftmax", [each], axis=1) for each in logits]
+    parts = _split(graph, head, [frequent, *[1] * len(tails)])
+    for place, tail in enumerate(rest, start=1):
+        parts[place] = graph.add("Add", [tail, parts[place]])
     return graph.add("Concat", parts, axis=1)
 
 
-def _untied_logits(
-    graph: Graph, features: str, tails: list[str], frequent: int
-) -> list[str]:
+def _untied_logits(graph: Graph, features: str, tails: list[str]) -> list[str]:
     """Logits of the head and of each tail, which has a projection."""
     bias = _bias(graph, "softmax_bias")
     logits = [graph.product(features, "softmax_kernel", bias)]
