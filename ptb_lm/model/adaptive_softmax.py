@@ -149,10 +149,9 @@ class AdaptiveSoftmax(Softmax):
         """That of the head and those of the clusters; transposed where tied."""
         weights = self.named_variables()
         if not self._options.tied:
-            kernels = [
-                f"cluster_{index}_kernel" for index in range(len(self._clusters))
-            ]
-            return weights["softmax_kernel"], [weights[name] for name in kernels]
+            numbers = range(len(self._clusters))
+            kernels = [weights[f"cluster_{number}_kernel"] for number in numbers]
+            return weights["softmax_kernel"], kernels
         if not self._clusters:
             return self._embedding.value, []
         sizes = [self._frequent, *(end - begin for begin, end, _ in self._clusters)]

@@ -27,11 +27,11 @@ def check_model_options(model: ModelConfig) -> None:
     """Raises UserError where options of the model do not go together."""
     _check_readers(model, "cell", CELLS)
     _check_readers(model, "softmax", SOFTMAXES)
-    reduction = "softmax_reduction"
-    if model.tied and getattr(model, reduction) != getattr(ModelConfig, reduction):
+    if model.tied and model.softmax_reduction != ModelConfig.softmax_reduction:
         raise UserError(
-            f"{_shown(model, reduction)} has no effect with {_shown(model, 'tied')}:"
-            " the clusters then have rows of the embedding, in its width"
+            f"{_shown(model, 'softmax_reduction')} has no effect with"
+            f" {_shown(model, 'tied')}: the clusters then have rows of the embedding,"
+            " in its width"
         )
 
 

@@ -57,13 +57,8 @@ def log_probabilities(weights, features, cutoffs=CUTOFFS):
     if embedding is None:
         scores = features @ weights["softmax_kernel"]
     else:
-        scores = np.concatenate(
-            [
-                features @ embedding[: cutoffs[0]].T,
-                features @ weights["cluster_rows"].T,
-            ],
-            axis=1,
-        )
+        rows = [embedding[: cutoffs[0]], weights["cluster_rows"]]
+        scores = features @ np.concatenate(rows).T
     head = log_softmax(scores + weights["softmax_bias"])
     parts = [head[:, : cutoffs[0]]]
     for index, (begin, end) in enumerate(itertools.pairwise([*cutoffs, VOCAB])):
