@@ -109,18 +109,30 @@ class AdaptiveSoftmax(Softmax):
 
     def logits(self, features: tf.Tensor) -> tf.Tensor:
         """As `Softmax.logits`; they are normalized."""
-        weights, (head_matrix, matrices) = self.named_variables(), self._matrices()
-        tied = self._options.tied
-        head = tf.nn.log_softmax(
-            tf.matmul(features, head_matrix, transpose_b=tied) + weights["softmax_bias"]
-        )
+        weights, (head, *tails) = self.named_variables(), self._scores(features)
+        head = tf.nn.log_softmax(head + weights["softmax_bias"])
         parts = [head[:, : self._frequent]]
-        for index, matrix in enumerate(matrices):
-            tail = tf.matmul(self._reduced(features, index), matrix, transpose_b=tied)
+        for index, tail in enumerate(tails):
             tail = tf.nn.log_softmax(tail + weights[f"cluster_{index}_bias"])
             place = self._frequent + index
             parts.append(tail + head[:, place : place + 1])
         return tf.concat(parts, axis=1)
+
+    def _scores(self, features: tf.Tensor) -> list[tf.Tensor]:
+        """Products of the head and of each cluster with features [n, width]."""
+        if self._options.tied:
+            # One product with the embedding as it is, whose rows are not copied.
+            products = tf.matmul(features, self._embedding.value, transpose_b=True)
+            head, *tails = tf.split(products, self._sizes(), axis=1)
+            if tails:
+                rows = self.named_variables()["cluster_rows"]
+                of_clusters = tf.matmul(features, rows, transpose_b=True)
+                head = tf.concat([head, of_clusters], axis=1)
+            return [head, *tails]
+        head_kernel, kernels = self._matrices()
+        inputs = [self._reduced(features, index) for index in range(len(kernels))]
+        products = zip([features, *inputs], [head_kernel, *kernels], strict=True)
+        return [tf.matmul(left, right) for left, right in products]
 
     def token_nats(self, features: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         """As `Softmax.token_nats`; each cluster reads the rows of its own targets."""
@@ -154,9 +166,12 @@ class AdaptiveSoftmax(Softmax):
             return weights["softmax_kernel"], kernels
         if not self._clusters:
             return self._embedding.value, []
-        sizes = [self._frequent, *(end - begin for begin, end, _ in self._clusters)]
-        frequent, *rows = tf.split(self._embedding.value, sizes)
+        frequent, *rows = tf.split(self._embedding.value, self._sizes())
         return tf.concat([frequent, weights["cluster_rows"]], axis=0), rows
+
+    def _sizes(self) -> list[int]:
+        """Number of the frequent tokens, and of the tokens of each cluster."""
+        return [self._frequent, *(end - begin for begin, end, _ in self._clusters)]
 
     def _reduced(
         self, features: tf.Tensor, index: int, matmul_dtype: str | None = None
