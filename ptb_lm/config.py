@@ -321,7 +321,7 @@ class ModelConfig(Validated):
     keep_prob_embedding: float = option(
         1.0,
         "Probability with which dropout keeps a word of the vocabulary, in a window. A"
-        " dropped word is zero wherever the window has it (Gal and Ghahramani 2016).",
+        " dropped word is zero wherever the window has it (Merity et al. 2017).",
         above=0.0,
         maximum=1.0,
         since=2,
@@ -391,8 +391,9 @@ class ModelConfig(Validated):
     )
     softmax_init: str = option(
         "",
-        "Distribution of the initial matrix of the softmax, or of the projection before"
-        " a tied softmax, as --embedding_init.",
+        "Distribution of the softmax's initial matrices, as --embedding_init. With"
+        " --tied these are the projection, if there is one, and the rows of an adaptive"
+        " softmax's clusters.",
         parse=parse_distribution,
         since=2,
     )
@@ -406,8 +407,8 @@ class ModelConfig(Validated):
     )
     forget_bias: float = option(
         0.0,
-        "Initial bias of the LSTM's forget gate. With 1, the network remembers from"
-        " the start of training (Gers et al. 2000).",
+        "Initial bias of the forget gate of lstm and mogrifier (gru and rnn have no such"
+        " gate). With 1, a network remembers from the start (Gers et al. 2000).",
         minimum=0.0,
         since=2,
     )
@@ -462,7 +463,8 @@ class ModelConfig(Validated):
         "float32",
         "Type of the matrix products: float32; bfloat16; auto (bfloat16 where this"
         " machine is faster with it, which a new run measures). Everything else is"
-        " float32, the loss and its sums included.",
+        " float32, the loss and its sums included; so are the layers where Keras runs"
+        " them (--rnn_mode).",
         choices=("float32", "bfloat16", "auto"),
         may_change=True,
     )
@@ -475,7 +477,8 @@ class ModelConfig(Validated):
                 f"--layer_sizes={self.layer_sizes}: the number of layers is"
                 f" {len(sizes)} here and {self.num_layers} in --num_layers"
             )
-        if self.softmax_init and self.tied and not self.projects:
+        has_matrix = not self.tied or self.projects or self.softmax == "adaptive"
+        if self.softmax_init and not has_matrix:
             raise UserError(
                 f"--softmax_init={self.softmax_init}: with --tied the softmax has no"
                 " matrix of its own; use --embedding_init"

@@ -171,7 +171,8 @@ class ModelDropout:
     ) -> tf.Tensor:
         """Drops words, each wherever it occurs in the window, or nowhere.
 
-        (Gal and Ghahramani 2016, section 4.2; Merity et al. 2017, section 4.3.)
+        All rows of the batch drop the same words. (Merity et al. 2017, section 4.3,
+        after Gal and Ghahramani 2016, section 4.2, where each row has its own.)
 
         Args:
           embedded: rows of the embedding, [time, batch, width].

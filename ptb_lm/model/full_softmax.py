@@ -100,7 +100,8 @@ class SampledSoftmax(FullSoftmax):
         count, vocab_size = self._options.softmax_samples, self._bias.shape[0]
         # The seeds of dropout do not reach so far.
         pair = tf.stack([seed.seed, seed.step + 2**62])
-        draws = tf.random.stateless_uniform([count], pair)
+        # A float32 has too few values to reach every token of a large vocabulary.
+        draws = tf.random.stateless_uniform([count], pair, dtype=tf.float64)
         scale = np.log(vocab_size + 1)
         samples = tf.cast(tf.exp(draws * scale), targets.dtype) - 1
         samples = tf.minimum(samples, vocab_size - 1)  # exp is rounded

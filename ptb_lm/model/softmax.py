@@ -26,6 +26,9 @@ MakeWeight: TypeAlias = Callable[
 class Softmax(abc.ABC):
     """Gives the probabilities of the tokens. The members of `SOFTMAXES` are classes.
 
+    A subclass of a member has the member's weights, so that a network may start from
+    one with the other.
+
     The class itself tells what a softmax of some options takes, so that this is known
     before a model is made.
 
@@ -171,6 +174,11 @@ class Seeds:
 def projection_size(options: ModelConfig) -> int:
     """Number of weights of the projection before the embedding's rows."""
     return options.projects * options.last_units * options.softmax_width
+
+
+def have_same_weights(one: type[Softmax], other: type[Softmax]) -> bool:
+    """Whether a network with one softmax may start from a network with the other."""
+    return issubclass(one, other) or issubclass(other, one)
 
 
 def softmax_of(options: ModelConfig) -> type[Softmax]:

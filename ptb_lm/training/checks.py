@@ -27,6 +27,11 @@ def check_model_options(model: ModelConfig) -> None:
     """Raises UserError where options of the model do not go together."""
     _check_readers(model, "cell", CELLS)
     _check_readers(model, "softmax", SOFTMAXES)
+    if model.rnn_mode == "keras" and model.dtype != "float32":
+        raise UserError(
+            f"{_shown(model, 'rnn_mode')} and {_shown(model, 'dtype')} exclude each"
+            " other: the layers of Keras multiply in float32"
+        )
     if model.tied and model.softmax_reduction != ModelConfig.softmax_reduction:
         raise UserError(
             f"{_shown(model, 'softmax_reduction')} has no effect with"
@@ -50,6 +55,11 @@ def check_training_options(training: TrainingConfig) -> None:
             f"{_shown(training, 'shuffle_sentences')} and"
             f" {_shown(training, 'windows')} exclude each other: pieces of the text"
             " have a random order already"
+        )
+    if training.schedule == "one_cycle" and not training.warmup:
+        raise UserError(
+            f"{_shown(training, 'schedule')} rises for a good part of the training; say"
+            " for how much, such as --warmup=0.3, or use --schedule=cosine"
         )
     if training.tar and training.num_steps < 2:
         raise UserError(

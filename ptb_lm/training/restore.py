@@ -11,6 +11,7 @@ from ptb_lm.config import Config
 from ptb_lm.data.corpus import Corpus
 from ptb_lm.data.vocabulary import Vocabulary
 from ptb_lm.errors import UserError
+from ptb_lm.model.softmax import have_same_weights, softmax_of
 from ptb_lm.options import format_value
 from ptb_lm.registry import SCHEDULES
 from ptb_lm.runs.checkpoint import Checkpoint, assign
@@ -212,6 +213,8 @@ def initial_weights(config: Config, vocabulary: Vocabulary) -> dict[str, np.ndar
     if not run.folder.checkpoints.exist("best"):
         raise UserError(f"{option}: no 'best' checkpoint yet: no epoch has ended there")
     theirs, ours = run.config.model, config.model
+    if have_same_weights(softmax_of(theirs), softmax_of(ours)):
+        theirs = dataclasses.replace(theirs, softmax=ours.softmax)
     differences = [
         f"--{field.name}={format_value(getattr(theirs, field.name))} there,"
         f" {format_value(getattr(ours, field.name))} here"

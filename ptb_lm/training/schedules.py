@@ -203,8 +203,9 @@ class Linear(Cosine):
 class OneCycle(Cosine):
     """As `Cosine`, but up from a 25th of the rate, for a good part of the training.
 
-    (Smith 2018, section 4.1, "1cycle". The bounds of the rate and the cosine are those
-    of fast.ai's fit_one_cycle. The momentum is not cycled.)
+    (Smith 2018, section 4.1, "1cycle". The start and the way down are those of
+    fast.ai's fit_one_cycle; but that rises along a cosine too, and ends above zero. The
+    momentum is not cycled.)
     """
 
     start = 1.0 / 25.0

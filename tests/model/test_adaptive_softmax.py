@@ -195,6 +195,14 @@ def test_the_unigram_bias_gives_the_unigrams(tied):
     np.testing.assert_allclose(np.exp(logs), (counts + 1) / (counts + 1).sum(), 1e-5)
 
 
+def test_the_initial_rows_of_clusters_where_tied():
+    """As --softmax_init says; 2,000 numbers, 5 standard deviations."""
+    model = make_model(tied=True, embedding_size=1000, softmax_init="normal:0.02")
+    rows = model.named_variables()["cluster_rows"].numpy()
+    assert rows.shape == (2, 1000)
+    assert np.std(rows) == pytest.approx(0.02, rel=5 / np.sqrt(2 * rows.size))
+
+
 def test_cutoffs_beyond_the_vocabulary_are_left_out():
     assert set(weights_of(make_model(cutoffs=(5, 23, 50)))) == {
         "softmax_bias",

@@ -1,5 +1,7 @@
 """Tests of the NumPy reference: finite differences, and the stock Keras layers."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -340,6 +342,30 @@ def test_adam_equals_tensorflow():
             var=var.handle, m=m.handle, v=v.handle, grad=gradient, **scalars
         )
     np.testing.assert_allclose(ours, var, rtol=1e-11)
+
+
+def test_adamw_without_decay_is_adam():
+    """But for epsilon, which the two add in another place."""
+    adamw = functools.partial(reference.adamw_step, decay=0.0, eps=0.0)
+    adam = functools.partial(reference.adam_step, eps=0.0)
+    found, expected = (optimizer_run(rule)[2] for rule in (adamw, adam))
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_adamw_equals_pytorch():
+    torch = pytest.importorskip("torch")
+    constants = {"beta1": 0.8, "beta2": 0.99, "eps": 1e-3}
+    rule = functools.partial(reference.adamw_step, decay=0.3, **constants)
+    start, gradients, ours = optimizer_run(rule)
+    weight = torch.nn.Parameter(torch.tensor(start))
+    optimizer = torch.optim.AdamW(
+        [weight], betas=(0.8, 0.99), eps=1e-3, weight_decay=0.3
+    )
+    for index, gradient in enumerate(gradients):
+        optimizer.param_groups[0]["lr"] = 0.1 / (index + 1)
+        weight.grad = torch.tensor(gradient)
+        optimizer.step()
+    np.testing.assert_allclose(ours, weight.detach(), rtol=1e-11)
 
 
 def test_optimizers_leave_their_inputs_alone():

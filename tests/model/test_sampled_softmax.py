@@ -22,9 +22,9 @@ def seed_of(step, seed=1):
     return SeedAndStep(tf.constant(seed, tf.int64), tf.constant(step, tf.int64))
 
 
-def make_model(samples=8, tied=False):
+def make_model(samples=8, tied=False, vocab_size=VOCAB):
     return LanguageModel(
-        VOCAB,
+        vocab_size,
         UNITS,
         1,
         softmax="sampled",
@@ -117,25 +117,48 @@ def test_a_target_that_is_sampled_twice_is_left_out_twice():
     np.testing.assert_allclose(nats, [-np.log(share)], rtol=1e-5)
 
 
-@pytest.mark.parametrize("tied", [False, True])
-def test_samples_follow_zipfs_law(tied, monkeypatch):
-    """Each token comes as often as Q says, within 5 standard deviations."""
-    count = 200_000
-    model, caught = make_model(count, tied), {}
+def drawn_by(model, monkeypatch):
+    """The samples of a training step, and the function that says how many to expect."""
+    caught = []
 
     def catch(*arguments, **_):
-        caught["samples"], caught["log_expected"] = arguments[4], arguments[5]
+        caught.extend(arguments[4:6])
         return tf.zeros_like(arguments[3], tf.float32)
 
     monkeypatch.setattr("ptb_lm.model.full_softmax.sampled_nats", catch)
     model.token_nats(tf.zeros([1, UNITS]), tf.constant([0]), seed_of(3))
-    counts = np.bincount(caught["samples"].numpy(), minlength=VOCAB)
-    ranks = np.arange(VOCAB)
-    shares = np.log((ranks + 2) / (ranks + 1)) / np.log(VOCAB + 1)
+    return caught[0].numpy(), caught[1]
+
+
+def zipf_shares(vocab_size):
+    """Q of every token."""
+    ranks = np.arange(vocab_size)
+    return np.log((ranks + 2) / (ranks + 1)) / np.log(vocab_size + 1)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_samples_follow_zipfs_law(tied, monkeypatch):
+    """Each token comes as often as Q says, within 5 standard deviations."""
+    count, shares = 200_000, zipf_shares(VOCAB)
+    samples, log_expected = drawn_by(make_model(count, tied), monkeypatch)
+    counts = np.bincount(samples, minlength=VOCAB)
     assert shares.sum() == pytest.approx(1)
     assert (abs(counts - count * shares) < 5 * np.sqrt(count * shares)).all()
-    log_expected = caught["log_expected"](tf.range(VOCAB))
-    np.testing.assert_allclose(log_expected, np.log(count * shares), rtol=1e-5)
+    found = log_expected(tf.range(VOCAB))
+    np.testing.assert_allclose(found, np.log(count * shares), rtol=1e-5)
+
+
+def test_samples_reach_every_token_of_a_large_vocabulary(monkeypatch):
+    """The rarest tenth of 800,000 tokens has as many different samples as Q says."""
+    count, vocab_size = 2**22, 800_000
+    model = make_model(count, vocab_size=vocab_size)
+    samples, _ = drawn_by(model, monkeypatch)
+    rarest = vocab_size * 9 // 10
+    missing = np.exp(-count * zipf_shares(vocab_size)[rarest:])
+    expected = (1 - missing).sum()
+    deviation = np.sqrt((missing * (1 - missing)).sum())
+    found = np.unique(samples[samples >= rarest]).size
+    assert abs(found - expected) < 5 * deviation
 
 
 def test_samples_depend_on_seed_and_step_alone():

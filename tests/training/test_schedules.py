@@ -164,6 +164,12 @@ def test_options_without_effect_are_refused(tmp_path):
         train(tmp_path / "run", warmup=0.1)
 
 
+def test_one_cycle_must_rise(tmp_path):
+    """Without a rise it would be the cosine."""
+    with pytest.raises(UserError, match="say for how much"):
+        train(tmp_path / "run", schedule="one_cycle")
+
+
 class Warmth(Schedule):
     """Rises by step, and falls with the valid perplexity of the epoch before."""
 

@@ -135,7 +135,7 @@ def test_random_lengths_that_cannot_be(tmp_path, options, message):
 
 
 def test_a_training_of_unequal_epochs(made_up, tmp_path):
-    """Steps of an epoch are its windows; a resumed run takes as many."""
+    """Steps of an epoch are its windows, whose number depends on the seed."""
     results = train(tmp_path / "run", window_lengths="random", num_steps=5)
     steps = [epoch.step for epoch in results.epochs]
     again = train(tmp_path / "again", window_lengths="random", num_steps=5, seed=2)

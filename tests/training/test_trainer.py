@@ -144,10 +144,17 @@ class TestInitFrom:
         found = RunFolder(tmp_path / "run").weights("last")["softmax_bias"]
         np.testing.assert_allclose(found, fresh + 2 * WINDOWS + steps, rtol=1e-6)
 
+    def test_from_a_full_softmax_to_a_sampled_one_and_back(self, source, tmp_path):
+        sampled, full = tmp_path / "sampled", tmp_path / "full"
+        train(sampled, init_from=str(source), softmax="sampled")
+        results = train(full, init_from=str(sampled))
+        assert results.finished
+
     @pytest.mark.parametrize(
         "values, message",
         [
             ({"hidden_size": 5}, "--hidden_size=4 there, 5 here"),
+            ({"softmax": "adaptive"}, "--softmax=full there, adaptive here"),
             ({"num_layers": 2}, "--num_layers=1 there, 2 here"),
             ({"tied": True}, "--tied=false there, true here"),
             ({"cell": "gru"}, "--cell=lstm there, gru here"),
