@@ -407,8 +407,8 @@ class ModelConfig(Validated):
     )
     forget_bias: float = option(
         0.0,
-        "Initial bias of the forget gate of lstm and mogrifier (gru and rnn have no such"
-        " gate). With 1, a network remembers from the start (Gers et al. 2000).",
+        "Initial bias of the forget gate of lstm and mogrifier (the other cells have"
+        " none). With 1, a network remembers from the start (Gers et al. 2000).",
         minimum=0.0,
         since=2,
     )
