@@ -126,7 +126,7 @@ def _panels(figure: Any, data: dict[str, Any], axis: str) -> None:
     """Perplexity against epochs or hours, a panel for each corpus."""
     columns = min(len(data), 2)
     rows = -(-len(data) // columns)
-    figure.set_size_inches(7.5 if columns == 1 else 12, 4.2 * rows)
+    figure.set_size_inches(7.5 if columns == 1 else 12, 4.6 * rows)
     panels = list(figure.subplots(rows, columns, squeeze=False).flat)
     for axes in panels[len(data) :]:
         axes.remove()
@@ -159,7 +159,15 @@ def _panels(figure: Any, data: dict[str, Any], axis: str) -> None:
         _logarithmic(axes)
         # Given as a list, a name with an underscore at its front is there too.
         names = [shortened(printable(name)) for name in panel["runs"]]
-        axes.legend(handles, names, frameon=False)
+        axes.legend(
+            handles,
+            names,
+            frameon=False,
+            fontsize=8,
+            ncols=2,
+            loc="upper left",
+            bbox_to_anchor=(0, -0.13),  # below the axis, where no curve is
+        )
 
 
 def _logarithmic(axes: Any) -> None:
