@@ -38,11 +38,12 @@ def test_logits_and_state(tied, cell):
 
 
 @pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam", "adamw"])
 def test_three_training_steps(tied, optimizer):
     """Loss, gradient norm and weights, with clipping and carried state."""
     rate = 1.0 if optimizer == "sgd" else 0.05
-    config = make_config(tied=tied, optimizer=optimizer)
+    decay = 0.1 if optimizer == "adamw" else 0.0
+    config = make_config(tied=tied, optimizer=optimizer, weight_decay=decay)
     program = TrainingProgram(config, VOCAB)
     params = reference_parameters(program.weights)
     state, slots = None, None
@@ -63,10 +64,12 @@ def test_three_training_steps(tied, optimizer):
             params = reference.sgd_step(params, clipped, rate)
         elif optimizer == "momentum":
             params, slots = reference.momentum_step(params, clipped, slots, rate)
-        else:
+        elif optimizer == "adam":
             params, slots = reference.adam_step(params, clipped, slots, rate)
-    # Adam divides by the root of the second moment, which magnifies rounding.
-    tolerance = 2e-4 if optimizer == "adam" else 3e-6
+        else:
+            params, slots = reference.adamw_step(params, clipped, slots, rate, decay)
+    # Adam and AdamW divide by the root of the second moment, which magnifies rounding.
+    tolerance = 2e-4 if optimizer.startswith("adam") else 3e-6
     for name, value in reference_parameters(program.weights).items():
         np.testing.assert_allclose(
             value, params[name], rtol=1e-5, atol=tolerance, err_msg=name

@@ -13,8 +13,8 @@ from ptb_lm.training.step import TrainingProgram
 from tests.support.arithmetic import BATCH, VOCAB, make_config, random_windows
 
 
-def gradients_in(dtype, cell, tied):
-    config = make_config(dtype=dtype, cell=cell, tied=tied)
+def gradients_in(dtype, **options):
+    config = make_config(dtype=dtype, **options)
     program = TrainingProgram(config, VOCAB)
     inputs, targets = next(random_windows(1))
     nats, state, gradients = program.gradients(
@@ -23,11 +23,24 @@ def gradients_in(dtype, cell, tied):
     return nats, tf.nest.flatten(state), gradients
 
 
-@pytest.mark.parametrize("cell", CELLS)
+ADAPTIVE = {"softmax": "adaptive", "softmax_cutoffs": "4,8"}
+
+
 @pytest.mark.parametrize("tied", [False, True])
-def test_bfloat16_is_close_to_float32_and_all_is_kept_in_float32(cell, tied):
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"cell": cell} for cell in CELLS),
+        ADAPTIVE,
+        {"softmax": "sampled", "softmax_samples": 5},
+        {"keep_prob_recurrent": 0.5, "keep_prob": 0.8},
+        {"keep_prob_recurrent": 0.5, "dropout": "sequence", "cell": "gru"} | ADAPTIVE,
+    ],
+    ids=lambda options: "-".join(map(str, options.values())),
+)
+def test_bfloat16_is_close_to_float32_and_all_is_kept_in_float32(options, tied):
     exact, rounded = (
-        gradients_in(dtype, cell, tied) for dtype in ("float32", "bfloat16")
+        gradients_in(dtype, tied=tied, **options) for dtype in ("float32", "bfloat16")
     )
     np.testing.assert_allclose(rounded[0], exact[0], rtol=3e-3)
     assert rounded[0] != exact[0], "nothing was multiplied in bfloat16"
