@@ -130,9 +130,11 @@ class AdaptiveSoftmax(Softmax):
                 head = tf.concat([head, of_clusters], axis=1)
             return [head, *tails]
         head_kernel, kernels = self._matrices()
-        inputs = [self._reduced(features, index) for index in range(len(kernels))]
-        products = zip([features, *inputs], [head_kernel, *kernels], strict=True)
-        return [tf.matmul(left, right) for left, right in products]
+        tails = [
+            tf.matmul(self._reduced(features, index), kernel)
+            for index, kernel in enumerate(kernels)
+        ]
+        return [tf.matmul(features, head_kernel), *tails]
 
     def token_nats(self, features: tf.Tensor, targets: tf.Tensor) -> tf.Tensor:
         """As `Softmax.token_nats`; each cluster reads the rows of its own targets."""

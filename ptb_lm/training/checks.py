@@ -27,11 +27,6 @@ def check_model_options(model: ModelConfig) -> None:
     """Raises UserError where options of the model do not go together."""
     _check_readers(model, "cell", CELLS)
     _check_readers(model, "softmax", SOFTMAXES)
-    if model.rnn_mode == "keras" and model.dtype != "float32":
-        raise UserError(
-            f"{_shown(model, 'rnn_mode')} and {_shown(model, 'dtype')} exclude each"
-            " other: the layers of Keras multiply in float32"
-        )
     if model.tied and model.softmax_reduction != ModelConfig.softmax_reduction:
         raise UserError(
             f"{_shown(model, 'softmax_reduction')} has no effect with"

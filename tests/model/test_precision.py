@@ -4,11 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ptb_lm.config import ModelConfig
 from ptb_lm.errors import UserError
 from ptb_lm.model import precision
 from ptb_lm.registry import CELLS
-from ptb_lm.training.checks import check_model_options
 from ptb_lm.training.step import TrainingProgram
 from tests.support.arithmetic import BATCH, VOCAB, make_config, random_windows
 
@@ -65,12 +63,6 @@ def test_the_softmax_sums_in_float32():
         matmul_dtype="bfloat16",
     )
     np.testing.assert_allclose(nats, np.log(vocab), rtol=1e-6)
-
-
-@pytest.mark.parametrize("dtype", ["bfloat16", "auto"])
-def test_layers_of_keras_multiply_in_float32_alone(dtype):
-    with pytest.raises(UserError, match="multiply in float32"):
-        check_model_options(ModelConfig(rnn_mode="keras", dtype=dtype))
 
 
 def test_hardware_without_bfloat16_is_refused(monkeypatch):
