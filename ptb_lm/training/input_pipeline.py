@@ -31,7 +31,8 @@ class WindowStream:
         self._go_to(0, 0)
         # One element, so that the place is read each time the dataset is iterated.
         place = tf.data.Dataset.range(1).map(lambda _: tf.identity(self._place))
-        self.dataset = place.flat_map(_numbers).map(self._load).prefetch(8)
+        windows = place.flat_map(_numbers).map(self._load).prefetch(8)
+        self.dataset = windows.with_options(_without_autotuning())
 
     def start_at(self, epoch: int, window: int) -> Iterator:
         """Goes to a place.
@@ -57,6 +58,19 @@ class WindowStream:
         batch = tf.numpy_function(self._windows.read, [epoch, window], types)
         shape = [self._windows.batch_size, self._windows.num_steps]
         return tuple(tf.ensure_shape(ids, shape) for ids in batch)
+
+
+def _without_autotuning() -> tf.data.Options:
+    """Options of a dataset that TensorFlow does not tune while it is read.
+
+    There is nothing to tune. And where an iterator is deleted, TensorFlow joins the
+    thread that tunes. At times that thread misses the signal to end, and then sleeps
+    up to a minute longer (tf.data's Model::OptimizeLoop is woken before the
+    cancellation manager says that it is cancelled).
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return options
 
 
 def _numbers(place: tf.Tensor) -> tf.data.Dataset:
