@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import pathlib
 import platform
 import subprocess
 import sys
@@ -138,3 +139,20 @@ def test_reading_leaves_the_allocator_as_it_is():
     )
     assert result.returncode == 0, result.stderr
     assert int(result.stdout) < 100  # a buffer has 1,024 pages
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_no_thread_tunes_the_dataset():
+    """Where an iterator is deleted, TensorFlow joins that thread, at times a minute."""
+    dataset = WindowStream(SequentialWindows(np.arange(100), 2, 4)).dataset
+    options = tf.data.Options()
+    options.autotune.enabled = True
+    tuned = dataset.with_options(options)
+
+    def threads(dataset):
+        iterator = iter(dataset)
+        next(iterator)
+        return len(list(pathlib.Path("/proc/self/task").iterdir()))
+
+    threads(tuned)  # starts TensorFlow's pools
+    assert threads(dataset) == threads(tuned) - 1
