@@ -31,8 +31,8 @@ class WindowStream:
         self._go_to(0, 0)
         # One element, so that the place is read each time the dataset is iterated.
         place = tf.data.Dataset.range(1).map(lambda _: tf.identity(self._place))
-        windows = place.flat_map(_numbers).map(self._load).prefetch(8)
-        self.dataset = windows.with_options(_without_autotuning())
+        batches = place.flat_map(_numbers).map(self._load).prefetch(8)
+        self.dataset = batches.with_options(_without_autotuning())
 
     def start_at(self, epoch: int, window: int) -> Iterator:
         """Goes to a place.
