@@ -1,7 +1,7 @@
 """Trains the trials of a plan, and makes the table of their costs and scores.
 
     python benchmarks/trials.py train PLAN --save_path=FOLDER --data_path=data/ptb
-    python benchmarks/trials.py table FOLDER > results/trials/NAME.md
+    python benchmarks/trials.py table FOLDER --plan=PLAN > results/trials/NAME.md
 
 A plan is a text file. Each line has the name of a trial, a colon and its options; the
 options of the trial `all` belong to every trial; # begins a comment:
@@ -12,8 +12,9 @@ options of the trial `all` belong to every trial; # begins a comment:
 
 `train` gives each trial and seed its folder in FOLDER, takes up what was stopped, and
 leaves what is finished. Options that are not its own are for every trial. `table`
-shows validation alone: constants are not to be chosen by the test text. It names the
-options of the first trial, and for the others those that differ from it.
+shows validation alone: constants are not to be chosen by the test text. It has the
+trials in the order of the plan, or by name without one. It names the options of the
+first trial, and for the others those that differ from it.
 """
 
 import argparse
@@ -95,6 +96,17 @@ def table(runs):
     return HEADER + "".join(rows)
 
 
+def in_order(runs, plan):
+    """The runs in the order of a plan's trials; those of no trial of it come last."""
+    places = {name: place for place, name in enumerate(plan)}
+    return sorted(runs, key=lambda run: places.get(trial(run), len(places)))
+
+
+def trial(run):
+    """The name of a run's trial."""
+    return run.name.removesuffix(f"-{run.config.training.seed}")
+
+
 def row(group, options):
     """Of runs that differ in their seeds alone."""
     valid = [[each.valid_perplexity for each in run.results.epochs] for run in group]
@@ -108,7 +120,7 @@ def row(group, options):
     if min(map(len, valid)) < wanted:
         end = f"stopped before epoch {wanted}"
     cells = [
-        group[0].name.removesuffix(f"-{group[0].config.training.seed}"),
+        trial(group[0]),
         f"`{options}`" if options else "",
         ", ".join(str(run.config.training.seed) for run in group),
         f"{flop / 1e15:.3f}",
@@ -144,12 +156,14 @@ def main():
     training.add_argument("--jobs", type=int, default=1, help="trials at a time")
     making = commands.add_parser("table", help="print the table of recorded trials")
     making.add_argument("folder", type=pathlib.Path)
+    making.add_argument("--plan", type=pathlib.Path, help="orders the trials")
     arguments, options = parser.parse_known_args()
     if arguments.command == "train":
         return train(arguments, options)
     if options:
         parser.error(f"unknown: {' '.join(options)}")
-    print(table(read_runs(arguments.folder).runs), end="")
+    plan = read_plan(arguments.plan.read_text("utf-8")) if arguments.plan else ()
+    print(table(in_order(read_runs(arguments.folder).runs, plan)), end="")
     return 0
 
 

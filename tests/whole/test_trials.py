@@ -74,6 +74,22 @@ def test_the_table_has_means_over_seeds_and_options_that_differ(trials, tmp_path
     ]
 
 
+def test_the_rows_are_in_the_order_of_the_plan(trials, tmp_path):
+    runs = [
+        run(tmp_path / "adamw-1", [9.0], seed=1, optimizer="adamw"),
+        run(tmp_path / "other-1", [8.0], seed=1, batch_size=3),
+        run(tmp_path / "plain-1", [7.0], seed=1),
+        run(tmp_path / "plain-2", [6.0], seed=2),
+    ]
+    ordered = trials.in_order(runs, trials.read_plan("plain:\nadamw:\n"))
+    assert [each.name for each in ordered] == [
+        "plain-1",
+        "plain-2",
+        "adamw-1",
+        "other-1",
+    ]
+
+
 @pytest.mark.slow
 def test_trials_are_trained_once_and_taken_up(trials, tmp_path, monkeypatch, capsys):
     plan = tmp_path / "made-up.plan"
@@ -87,7 +103,9 @@ def test_trials_are_trained_once_and_taken_up(trials, tmp_path, monkeypatch, cap
     assert trials.main() == 0
     folders = sorted(p.name for p in (tmp_path / "runs").iterdir() if p.is_dir())
     assert folders == ["plain-3", "tied-3"]
-    monkeypatch.setattr(sys, "argv", ["trials.py", "table", str(tmp_path / "runs")])
+    monkeypatch.setattr(
+        sys, "argv", ["trials.py", "table", str(tmp_path / "runs"), f"--plan={plan}"]
+    )
     capsys.readouterr()
     assert trials.main() == 0
     table = cells(capsys.readouterr().out)
