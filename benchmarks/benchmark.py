@@ -69,11 +69,12 @@ PLAN = {
 class Worker:
     """A side of the comparison, stopped whenever it is not being measured."""
 
-    def __init__(self, python, side, workload, network, folder=HERE):
-        """Starts workers.py of a folder."""
+    def __init__(self, python, side, workload, network, folder=HERE, added=()):
+        """Starts workers.py of a folder; `added` are more environment variables."""
         self.side = side
         self._process = subprocess.Popen(
             [python, str(folder / "workers.py"), side, workload, network],
+            env={**os.environ, **dict(added)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
